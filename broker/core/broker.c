@@ -1,0 +1,99 @@
+#include "broker/core/broker.h"
+
+#include <bsd/stdlib.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "broker/core/channel.h"
+#include "broker/core/vhost.h"
+
+/* Messages handed out in one tick, so that reading and writing get their turn. */
+enum { DISPATCH_PER_TICK = 8192 };
+
+uint64_t htab_seed;
+
+struct broker *
+broker_new(const struct settings *settings, const struct env *env, uint64_t now)
+{
+    struct broker *b = mem_zalloc(sizeof *b);
+
+    if (htab_seed == 0)
+        arc4random_buf(&htab_seed, sizeof htab_seed);
+    b->settings = settings;
+    b->env = *env;
+    b->now = now;
+    b->free_slot = NO_SLOT;
+    TAILQ_INIT(&b->connections);
+    TAILQ_INIT(&b->pending);
+    TAILQ_INIT(&b->settling);
+    vhost_new(b, slice_str(settings->default_vhost));
+    return b;
+}
+
+void
+broker_free(struct broker *b)
+{
+    while (b->vhosts != NULL)
+        vhost_free(b->vhosts);
+    timers_fini(&b->timers);
+    free(b->slots);
+    free(b);
+}
+
+void
+broker_want_tick(struct broker *b)
+{
+    if (b->tick_wanted)
+        return;
+    b->tick_wanted = true;
+    b->env.want_tick(b->env.ctx);
+}
+
+void
+broker_tick(struct broker *b)
+{
+    struct channel *ch;
+    unsigned left = DISPATCH_PER_TICK;
+    bool more = false;
+
+    b->tick_wanted = false;
+    for (struct vhost *v = b->vhosts; v != NULL; v = v->hh.next) {
+        unsigned n = vhost_dispatch(v, left);
+        left = n < left ? left - n : 0;
+        more |= !TAILQ_EMPTY(&v->scheduled);
+    }
+    while ((ch = TAILQ_FIRST(&b->settling)) != NULL) {
+        TAILQ_REMOVE(&b->settling, ch, settling_link);
+        channel_tell_confirms(ch);
+    }
+    if (more)
+        broker_want_tick(b);
+}
+
+struct connection *
+broker_find(const struct broker *b, uint64_t handle)
+{
+    uint32_t slot = (uint32_t)handle, generation = (uint32_t)(handle >> 32);
+
+    if (slot >= b->n_slots || b->slots[slot].generation != generation)
+        return NULL;
+    return b->slots[slot].connection;
+}
+
+void
+broker_authenticated(struct broker *b, uint64_t handle, bool granted)
+{
+    struct connection *c = broker_find(b, handle);
+
+    if (c != NULL)
+        connection_authenticated(c, granted);
+}
+
+void
+broker_shutdown(struct broker *b)
+{
+    struct connection *c, *next;
+
+    TAILQ_FOREACH_SAFE(c, &b->connections, link, next)
+        connection_force_close(c, "broker forced connection closure with reason 'shutdown'");
+}

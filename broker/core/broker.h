@@ -1,0 +1,71 @@
+#ifndef CONEY_CORE_BROKER_H
+#define CONEY_CORE_BROKER_H
+
+#include <bsd/sys/queue.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/core/connection.h"
+#include "broker/core/env.h"
+#include "broker/core/timers.h"
+
+/* Limits and names from the configuration, fixed while the broker runs. Strings are borrowed. */
+struct settings {
+    const char *product, *version, *cluster_name, *default_vhost;
+    uint16_t channel_max, heartbeat;
+    uint32_t frame_max, initial_frame_max;
+    uint64_t max_message_size;
+    uint32_t handshake_timeout;      /* ms */
+    uint32_t consumer_max;           /* per channel; 0: no limit */
+    uint64_t output_high_watermark;  /* bytes */
+};
+
+/* One slot per connection, for handles that outlive it: slot number and generation. */
+struct slot {
+    struct connection *connection; /* NULL: free */
+    uint32_t generation;
+    uint32_t next_free;
+};
+
+#define NO_SLOT UINT32_MAX
+
+/* Everything that one loop owns: its virtual hosts and the connections in them. */
+struct broker {
+    const struct settings *settings;
+    struct env env;
+    uint64_t now; /* ms of a monotonic clock, kept current by the owner */
+    struct timers timers;
+    struct vhost *vhosts;
+    struct connection_list connections;
+    uint32_t n_connections;
+    struct slot *slots;
+    uint32_t n_slots, free_slot;
+    struct connection_list pending; /* with output to write */
+    struct channel_list settling;   /* with confirms to tell */
+    bool tick_wanted;
+};
+
+/* A broker with the default vhost. Settings are borrowed for its lifetime. */
+struct broker *broker_new(const struct settings *settings, const struct env *env, uint64_t now);
+
+/* All connections must be freed before. */
+void broker_free(struct broker *b);
+
+/*
+ * The middle of a tick: hands out messages (a bounded number; asks for another tick if there is more to do) and
+ * tells publishers what is confirmed. Then write the output of what is in b->pending.
+ */
+void broker_tick(struct broker *b);
+
+void broker_want_tick(struct broker *b);
+
+/* The connection of a handle, NULL when it is gone. */
+struct connection *broker_find(const struct broker *b, uint64_t handle);
+
+/* The answer to env.authenticate(). */
+void broker_authenticated(struct broker *b, uint64_t handle, bool granted);
+
+/* Closes all connections with 320 CONNECTION_FORCED, as RabbitMQ does when it stops. */
+void broker_shutdown(struct broker *b);
+
+#endif

@@ -1,0 +1,265 @@
+/* basic.publish and what becomes of it: routing, returns, publisher confirms, transactions. */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "broker/core/broker.h"
+#include "broker/core/channel.h"
+#include "broker/core/delivery.h"
+#include "broker/core/queue.h"
+#include "broker/core/vhost.h"
+#include "protocol/props.h"
+
+/* RabbitMQ's upper bound for times: ten years in ms. */
+#define EXPIRATION_MAX INT64_C(315360000000)
+
+/* --- basic.publish --- */
+
+bool
+channel_on_basic_publish(struct channel *ch, const union amqp_args *args, struct amqp_error *err)
+{
+    const struct amqp_basic_publish *m = &args->basic_publish;
+    struct content *content = &ch->content;
+
+    (void)err;
+    if (content->address == NULL)
+        content->address = mem_alloc(2 + 2 * UINT8_MAX);
+    uint8_t *p = content->address;
+    *p++ = (uint8_t)m->exchange.n;
+    memcpy(p, m->exchange.p, m->exchange.n);
+    p += m->exchange.n;
+    *p++ = (uint8_t)m->routing_key.n;
+    memcpy(p, m->routing_key.p, m->routing_key.n);
+    p += m->routing_key.n;
+    content->address_len = (uint16_t)(p - content->address);
+    content->mandatory = m->mandatory;
+    content->immediate = m->immediate;
+    content->state = CONTENT_HEADER;
+    return true;
+}
+
+/* Erlang's reading of a decimal integer, with the texts that RabbitMQ gives back. */
+static bool
+check_expiration(struct slice s, struct amqp_error *err)
+{
+    size_t sign = s.n != 0 && (s.p[0] == '-' || s.p[0] == '+'), i = sign;
+    int64_t v = 0;
+
+    while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9') {
+        if (v <= EXPIRATION_MAX)
+            v = v * 10 + (s.p[i] - '0');
+        i++;
+    }
+    if (i == sign)
+        return amqp_fail(err, AMQP_PRECONDITION_FAILED, "invalid expiration '%.*s': no_integer",
+                         SLICE_FMT(s));
+    if (i != s.n)
+        return amqp_fail(err, AMQP_PRECONDITION_FAILED,
+                         "invalid expiration '%.*s': {leftover_string,\"%.*s\"}", SLICE_FMT(s),
+                         (int)(s.n - i), (const char *)s.p + i);
+    if (s.p[0] == '-' && v > 0)
+        return amqp_fail(err, AMQP_PRECONDITION_FAILED,
+                         "invalid expiration '%.*s': {value_negative,%.*s}", SLICE_FMT(s),
+                         SLICE_FMT(s));
+    if (v > EXPIRATION_MAX)
+        return amqp_fail(err, AMQP_PRECONDITION_FAILED,
+                         "invalid expiration '%.*s': {value_too_large,%.*s}", SLICE_FMT(s),
+                         (int)(s.n - sign), (const char *)s.p + sign);
+    return true;
+}
+
+/* Properties that mean something to the broker; most messages have none of them. */
+static bool
+check_props(const struct channel *ch, const struct message *m, struct amqp_error *err)
+{
+    struct amqp_props props;
+
+    if (!(ch->content.prop_flags & (AMQP_PROP(expiration) | AMQP_PROP(user_id))))
+        return true;
+    if (!amqp_props_decode(message_props(m), &props))
+        return amqp_fail(err, AMQP_INTERNAL_ERROR, NULL);
+    if ((props.flags & AMQP_PROP(expiration)) && !check_expiration(props.expiration, err))
+        return false;
+    if ((props.flags & AMQP_PROP(user_id)) && !slice_eq(props.user_id, ch->connection->user))
+        return amqp_fail(err, AMQP_PRECONDITION_FAILED,
+                         "user_id property set to '%.*s' but authenticated user was '%.*s'",
+                         SLICE_FMT(props.user_id), SLICE_FMT(ch->connection->user));
+    return true;
+}
+
+/* The exchange of a publish that may go ahead; NULL with `err` set otherwise. In RabbitMQ's order of checks. */
+static struct exchange *
+check_publish(struct channel *ch, struct amqp_error *err)
+{
+    const struct content *content = &ch->content;
+    struct vhost *v = ch->connection->vhost;
+
+    if (content->immediate) {
+        amqp_fail(err, AMQP_NOT_IMPLEMENTED, "immediate=true");
+        return NULL;
+    }
+    if (content->message == NULL) {
+        amqp_fail(err, AMQP_PRECONDITION_FAILED,
+                  "message size %llu is larger than configured max size %llu",
+                  (unsigned long long)content->size,
+                  (unsigned long long)v->broker->settings->max_message_size);
+        return NULL;
+    }
+    struct slice name = message_exchange(content->message);
+    struct exchange *x = vhost_find_exchange(v, name);
+    if (x == NULL) {
+        amqp_fail(err, AMQP_NOT_FOUND, "no exchange " RESOURCE_FMT, RESOURCE_ARGS(v, name));
+        return NULL;
+    }
+    if (x->internal) {
+        amqp_fail(err, AMQP_ACCESS_REFUSED, "cannot publish to internal exchange " RESOURCE_FMT,
+                  RESOURCE_ARGS(v, name));
+        return NULL;
+    }
+    return check_props(ch, content->message, err) ? x : NULL;
+}
+
+bool
+channel_publish(struct channel *ch, struct amqp_error *err)
+{
+    struct message *m = ch->content.message;
+    struct exchange *x = check_publish(ch, err);
+
+    if (x == NULL)
+        return false; /* the content goes with the channel */
+    ch->content.message = NULL;
+
+    struct route *r = exchange_route(x, m);
+    if (ch->mode == CHANNEL_TX)
+        tx_publish(&ch->tx, m, r->queues, r->n, ch->content.mandatory);
+    else
+        channel_enqueue(ch, m, r->queues, r->n, ch->content.mandatory);
+    if (ch->mode == CHANNEL_CONFIRM)
+        channel_confirm(ch, confirms_next(&ch->confirms));
+    message_unref(m);
+    return true;
+}
+
+void
+channel_enqueue(struct channel *ch, struct message *m, struct queue **queues, size_t n,
+                bool mandatory)
+{
+    if (n == 0 && mandatory)
+        delivery_return(ch, m);
+    for (size_t i = 0; i < n; i++) {
+        /* A transaction's queues may have been deleted since it routed. */
+        if (!queues[i]->deleted)
+            queue_publish(queues[i], m);
+    }
+}
+
+/* --- confirms --- */
+
+bool
+channel_on_confirm_select(struct channel *ch, const union amqp_args *args, struct amqp_error *err)
+{
+    const union amqp_args ok = {0};
+
+    if (ch->mode == CHANNEL_TX)
+        return amqp_fail(err, AMQP_PRECONDITION_FAILED, "cannot switch from tx to confirm mode");
+    ch->mode = CHANNEL_CONFIRM;
+    if (!args->confirm_select.nowait)
+        channel_send(ch, AMQP_confirm_select_ok, &ok);
+    return true;
+}
+
+void
+channel_confirm(struct channel *ch, uint64_t seq)
+{
+    struct broker *b = ch->connection->broker;
+
+    confirms_settle(&ch->confirms, seq, CONFIRM_ACK);
+    if (ch->is_settling)
+        return;
+    ch->is_settling = true;
+    TAILQ_INSERT_TAIL(&b->settling, ch, settling_link);
+    broker_want_tick(b);
+}
+
+static void
+emit_confirm(void *ctx, enum confirm_kind kind, uint64_t tag, bool multiple)
+{
+    struct channel *ch = ctx;
+    union amqp_args args;
+
+    if (kind == CONFIRM_ACK) {
+        args.basic_ack = (struct amqp_basic_ack){.delivery_tag = tag, .multiple = multiple};
+        channel_send(ch, AMQP_basic_ack, &args);
+    } else {
+        args.basic_nack =
+            (struct amqp_basic_nack){.delivery_tag = tag, .multiple = multiple, .requeue = true};
+        channel_send(ch, AMQP_basic_nack, &args);
+    }
+}
+
+void
+channel_tell_confirms(struct channel *ch)
+{
+    if (ch->is_settling)
+        TAILQ_REMOVE(&ch->connection->broker->settling, ch, settling_link);
+    ch->is_settling = false;
+    confirms_flush(&ch->confirms, emit_confirm, ch);
+}
+
+/* --- transactions --- */
+
+bool
+channel_on_tx_select(struct channel *ch, const union amqp_args *args, struct amqp_error *err)
+{
+    const union amqp_args ok = {0};
+
+    (void)args;
+    if (ch->mode == CHANNEL_CONFIRM)
+        return amqp_fail(err, AMQP_PRECONDITION_FAILED, "cannot switch from confirm to tx mode");
+    ch->mode = CHANNEL_TX;
+    channel_send(ch, AMQP_tx_select_ok, &ok);
+    return true;
+}
+
+static bool
+check_tx(const struct channel *ch, struct amqp_error *err)
+{
+    if (ch->mode == CHANNEL_TX)
+        return true;
+    return amqp_fail(err, AMQP_PRECONDITION_FAILED, "channel is not transactional");
+}
+
+bool
+channel_on_tx_commit(struct channel *ch, const union amqp_args *args, struct amqp_error *err)
+{
+    const union amqp_args ok = {0};
+    struct tx *tx = &ch->tx;
+
+    (void)args;
+    if (!check_tx(ch, err))
+        return false;
+    for (size_t i = 0; i < tx->n_publishes; i++) {
+        struct tx_publish *p = &tx->publishes[i];
+        channel_enqueue(ch, p->message, p->queues, p->n_queues, p->mandatory);
+    }
+    tx_drop_publishes(tx);
+    for (size_t i = 0; i < tx->n_settlements; i++)
+        channel_settle(ch, &tx->settlements[i].delivery, tx->settlements[i].how);
+    tx->n_settlements = 0;
+    channel_wake_consumers(ch);
+    channel_send(ch, AMQP_tx_commit_ok, &ok);
+    return true;
+}
+
+bool
+channel_on_tx_rollback(struct channel *ch, const union amqp_args *args, struct amqp_error *err)
+{
+    const union amqp_args ok = {0};
+
+    (void)args;
+    if (!check_tx(ch, err))
+        return false;
+    tx_drop_publishes(&ch->tx);
+    tx_restore(&ch->tx, &ch->unacked);
+    channel_send(ch, AMQP_tx_rollback_ok, &ok);
+    return true;
+}

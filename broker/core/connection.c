@@ -1,0 +1,588 @@
+/*
+ * A connection: its life, its frames, its output. What the methods of class connection do is in
+ * connection_methods.c.
+ *
+ * Frames are decoded in place from whatever the peer has sent so far. Methods and content headers are handled when
+ * they are whole; a body frame is taken as it comes, straight into its message, so that nothing large ever waits
+ * in a buffer.
+ */
+#include "broker/core/connection.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "broker/core/broker.h"
+#include "broker/core/vhost.h"
+#include "protocol/frame.h"
+#include "protocol/table.h"
+
+enum {
+    REFUSAL_DELAY = 3000,     /* ms until a refused peer is reset: RabbitMQ's brake on guessing passwords */
+    CLOSE_OK_TIMEOUT = 30000, /* ms, at most */
+};
+
+/* --- life --- */
+
+static uint64_t
+take_slot(struct broker *b, struct connection *c)
+{
+    if (b->free_slot == NO_SLOT) {
+        b->slots = mem_resize(b->slots, b->n_slots + 1, sizeof *b->slots);
+        b->slots[b->n_slots] = (struct slot){NULL, 1, NO_SLOT};
+        b->free_slot = b->n_slots++;
+    }
+    uint32_t i = b->free_slot;
+    b->free_slot = b->slots[i].next_free;
+    b->slots[i].connection = c;
+    return (uint64_t)b->slots[i].generation << 32 | i;
+}
+
+static void
+leave_slot(struct broker *b, uint64_t handle)
+{
+    uint32_t i = (uint32_t)handle;
+
+    b->slots[i].connection = NULL;
+    b->slots[i].generation++;
+    b->slots[i].next_free = b->free_slot;
+    b->free_slot = i;
+}
+
+static void
+on_deadline(struct timer *t)
+{
+    struct connection *c = (void *)((char *)t - offsetof(struct connection, deadline));
+
+    if (c->state != CONNECTION_CLOSING && c->state != CONNECTION_ENDED)
+        log_warning("connection %s: handshake timeout", c->name);
+    connection_release(c);
+    c->state = CONNECTION_ENDED;
+    c->broker->env.shut(c->io, true);
+}
+
+static void on_heartbeat(struct timer *t);
+
+struct connection *
+connection_new(struct broker *b, void *io, const char *name, bool peer_is_loopback)
+{
+    struct connection *c = mem_zalloc(sizeof *c);
+
+    c->broker = b;
+    c->io = io;
+    c->state = CONNECTION_HEADER;
+    c->peer_is_loopback = peer_is_loopback;
+    c->frame_max = b->settings->initial_frame_max;
+    c->name = mem_strdup(name);
+    TAILQ_INIT(&c->exclusive_queues);
+    timer_init(&c->deadline, on_deadline);
+    timer_init(&c->heartbeat_timer, on_heartbeat);
+    timer_start(&b->timers, &c->deadline, b->now + b->settings->handshake_timeout);
+    c->handle = take_slot(b, c);
+    b->n_connections++;
+    TAILQ_INSERT_TAIL(&b->connections, c, link);
+    return c;
+}
+
+void
+connection_release(struct connection *c)
+{
+    for (uint16_t i = 0; i < c->n_pages; i++) {
+        if (c->pages[i] == NULL)
+            continue;
+        for (unsigned j = 0; j < CHANNEL_PAGE && c->pages[i] != NULL; j++) {
+            if (c->pages[i]->channels[j] != NULL)
+                channel_free(c->pages[i]->channels[j]);
+        }
+    }
+    while (!TAILQ_EMPTY(&c->exclusive_queues))
+        queue_delete(TAILQ_FIRST(&c->exclusive_queues));
+}
+
+void
+connection_free(struct connection *c)
+{
+    struct broker *b = c->broker;
+
+    connection_release(c);
+    if (c->vhost != NULL)
+        log_info("closing AMQP connection (%s), %llu bytes received, %llu sent", c->name,
+                 (unsigned long long)c->received, (unsigned long long)c->sent);
+    timer_stop(&b->timers, &c->deadline);
+    timer_stop(&b->timers, &c->heartbeat_timer);
+    if (c->is_pending)
+        TAILQ_REMOVE(&b->pending, c, pending_link);
+    TAILQ_REMOVE(&b->connections, c, link);
+    leave_slot(b, c->handle);
+    b->n_connections--;
+    outq_clear(&c->out);
+    for (uint16_t i = 0; i < c->n_pages; i++)
+        free(c->pages[i]);
+    free(c->pages);
+    free(c->name);
+    free((void *)(uintptr_t)c->user.p);
+    free((void *)(uintptr_t)c->properties.p);
+    free((void *)(uintptr_t)c->mechanism.p);
+    free(c);
+}
+
+/* --- output --- */
+
+void
+connection_output_pending(struct connection *c)
+{
+    struct broker *b = c->broker;
+
+    if (c->out.bytes >= b->settings->output_high_watermark)
+        c->output_full = true;
+    if (c->is_pending)
+        return;
+    c->is_pending = true;
+    TAILQ_INSERT_TAIL(&b->pending, c, pending_link);
+    broker_want_tick(b);
+}
+
+void
+connection_send(struct connection *c, uint16_t channel, enum amqp_method_id id,
+                const union amqp_args *args)
+{
+    size_t n = amqp_method_frame_size(id, args);
+    struct writer w = writer_init(outq_extend(&c->out, n), n);
+
+    amqp_write_method_frame(&w, channel, id, args);
+    connection_output_pending(c);
+}
+
+/* A peer that sends requests but does not read the replies is not read either. */
+static void
+hold_input_if_full(struct connection *c)
+{
+    if (!c->output_full || c->input_held || c->state != CONNECTION_RUNNING)
+        return;
+    c->input_held = true;
+    c->broker->env.hold_input(c->io, true);
+}
+
+static void
+release_input(struct connection *c)
+{
+    if (!c->input_held)
+        return;
+    c->input_held = false;
+    c->broker->env.hold_input(c->io, false);
+}
+
+void
+connection_written(struct connection *c, size_t n)
+{
+    outq_drop(&c->out, n);
+    c->sent += n;
+    if (!c->output_full || c->out.bytes > c->broker->settings->output_high_watermark / 2)
+        return;
+    c->output_full = false;
+    if (c->state != CONNECTION_RUNNING)
+        return;
+    release_input(c);
+    for (uint16_t i = 0; i < c->n_pages; i++) {
+        for (unsigned j = 0; j < CHANNEL_PAGE && c->pages[i] != NULL; j++) {
+            if (c->pages[i]->channels[j] != NULL)
+                channel_wake_consumers(c->pages[i]->channels[j]);
+        }
+    }
+}
+
+/* --- heartbeats (RabbitMQ: send at half the interval, two silent intervals are death) --- */
+
+void
+connection_start_heartbeat(struct connection *c)
+{
+    if (c->heartbeat == 0)
+        return;
+    timer_start(&c->broker->timers, &c->heartbeat_timer,
+                c->broker->now + c->heartbeat * UINT64_C(1000) / 2);
+}
+
+static void
+on_heartbeat(struct timer *t)
+{
+    struct connection *c = (void *)((char *)t - offsetof(struct connection, heartbeat_timer));
+
+    if (c->state == CONNECTION_ENDED)
+        return;
+    /* Input that we hold back ourselves says nothing about the peer. */
+    if (c->received != c->received_before || c->input_held)
+        c->silent_ticks = 0;
+    else
+        c->silent_ticks++;
+    c->received_before = c->received;
+    if (c->silent_ticks >= 4) {
+        log_warning("connection %s: missed heartbeats from client, timeout: %us", c->name,
+                    c->heartbeat);
+        c->state = CONNECTION_ENDED;
+        connection_release(c);
+        c->broker->env.shut(c->io, true);
+        return;
+    }
+    if (c->sent == c->sent_before && c->out.bytes == 0) {
+        struct writer w = writer_init(outq_extend(&c->out, AMQP_FRAME_OVERHEAD), AMQP_FRAME_OVERHEAD);
+        amqp_write_heartbeat(&w);
+        connection_output_pending(c);
+    }
+    c->sent_before = c->sent;
+    connection_start_heartbeat(c);
+}
+
+/* --- ends --- */
+
+void
+connection_end(struct connection *c, uint64_t ms)
+{
+    connection_release(c);
+    c->state = CONNECTION_ENDED;
+    timer_start(&c->broker->timers, &c->deadline, c->broker->now + ms);
+}
+
+void
+connection_await_close(struct connection *c)
+{
+    uint64_t ms = c->heartbeat * UINT64_C(1000);
+
+    if (ms == 0 || ms > CLOSE_OK_TIMEOUT)
+        ms = CLOSE_OK_TIMEOUT;
+    timer_start(&c->broker->timers, &c->deadline, c->broker->now + ms);
+}
+
+static void
+send_close(struct connection *c, const struct amqp_error *err, uint16_t class_id, uint16_t method_id)
+{
+    union amqp_args args = {.connection_close = {
+                                .reply_code = err->code,
+                                .reply_text = amqp_error_text(err),
+                                .class_id = class_id,
+                                .method_id = method_id,
+                            }};
+
+    connection_send(c, 0, AMQP_connection_close, &args);
+}
+
+void
+connection_fail(struct connection *c, const struct amqp_error *err, uint16_t class_id,
+                uint16_t method_id)
+{
+    struct slice text = amqp_error_text(err);
+
+    if (c->state == CONNECTION_CLOSING || c->state == CONNECTION_ENDED)
+        return;
+    log_error("connection %s: %u: %.*s", c->name, err->code, SLICE_FMT(text));
+    connection_release(c);
+    send_close(c, err, class_id, method_id);
+    c->state = CONNECTION_CLOSING;
+    release_input(c);
+    connection_await_close(c);
+}
+
+/* A frame that cannot be made sense of: nothing behind it can either. */
+static void
+fail_unparsable(struct connection *c, const struct amqp_error *err)
+{
+    connection_fail(c, err, 0, 0);
+    connection_end(c, REFUSAL_DELAY);
+}
+
+void
+connection_refuse(struct connection *c, const struct amqp_error *err, const char *why)
+{
+    log_error("connection %s: %s", c->name, why);
+    if (err != NULL)
+        send_close(c, err, 0, 0);
+    connection_end(c, REFUSAL_DELAY);
+}
+
+void
+connection_force_close(struct connection *c, const char *reason)
+{
+    struct amqp_error err;
+
+    if (c->state != CONNECTION_RUNNING)
+        return;
+    amqp_fail(&err, AMQP_CONNECTION_FORCED, "%s", reason);
+    connection_fail(c, &err, 0, 0);
+}
+
+/* --- input --- */
+
+/* RabbitMQ's way to show a frame: "all octets = <<"abc">>" or "first 16 octets = <<0,50,...>>". */
+struct octets {
+    char text[96];
+};
+
+static const char *
+show_octets(struct octets *o, struct slice payload)
+{
+    size_t n = payload.n > 16 ? 16 : payload.n;
+    bool printable = true;
+    int at = snprintf(o->text, sizeof o->text, payload.n > 16 ? "first 16 octets = <<" : "all octets = <<");
+
+    for (size_t i = 0; i < n; i++)
+        printable &= payload.p[i] >= 0x20 && payload.p[i] < 0x7f;
+    if (printable && n != 0) {
+        snprintf(o->text + at, sizeof o->text - (size_t)at, "\"%.*s\">>", (int)n, (const char *)payload.p);
+        return o->text;
+    }
+    for (size_t i = 0; i < n; i++)
+        at += snprintf(o->text + at, sizeof o->text - (size_t)at, "%s%u", i == 0 ? "" : ",", payload.p[i]);
+    snprintf(o->text + at, sizeof o->text - (size_t)at, ">>");
+    return o->text;
+}
+
+static size_t
+input_protocol_header(struct connection *c, const uint8_t *p, size_t n)
+{
+    static const uint8_t version_0_9[] = {'A', 'M', 'Q', 'P', 1, 1, 0, 9};
+
+    if (n < AMQP_PROTOCOL_HEADER_SIZE)
+        return 0;
+    if (memcmp(p, amqp_protocol_header, AMQP_PROTOCOL_HEADER_SIZE) == 0 ||
+        memcmp(p, version_0_9, AMQP_PROTOCOL_HEADER_SIZE) == 0) {
+        log_debug("accepting AMQP connection (%s)", c->name);
+        connection_start(c);
+        return AMQP_PROTOCOL_HEADER_SIZE;
+    }
+    if (p[0] == 0x16 && p[1] == 3)
+        log_error("connection %s: a TLS client on a plain AMQP port", c->name);
+    else if (memcmp(p, "GET ", 4) == 0 || memcmp(p, "POST", 4) == 0 || memcmp(p, "HEAD", 4) == 0)
+        log_error("connection %s: an HTTP client on an AMQP port", c->name);
+    else
+        log_error("connection %s: bad protocol header", c->name);
+    memcpy(outq_extend(&c->out, AMQP_PROTOCOL_HEADER_SIZE), amqp_protocol_header,
+           AMQP_PROTOCOL_HEADER_SIZE);
+    connection_output_pending(c);
+    c->state = CONNECTION_ENDED;
+    c->broker->env.shut(c->io, false);
+    return n;
+}
+
+static void
+fail_frame(struct connection *c, const struct amqp_frame_head *head, struct slice payload,
+           enum amqp_reply_code code, const char *what)
+{
+    struct amqp_error err;
+    struct octets o;
+
+    amqp_fail(&err, code, "type %u, %s%s", head->type, show_octets(&o, payload), what);
+    if (c->state == CONNECTION_RUNNING)
+        connection_fail(c, &err, 0, 0);
+    else
+        connection_refuse(c, NULL, "unexpected frame during the handshake");
+}
+
+static void
+fail_frame_end(struct connection *c, uint8_t type, struct slice payload, uint8_t end)
+{
+    struct amqp_error err;
+    struct octets o;
+
+    amqp_fail(&err, AMQP_FRAME_ERROR, "type %u, %s: {invalid_frame_end_marker,%u}", type,
+              show_octets(&o, payload), end);
+    if (c->state == CONNECTION_RUNNING)
+        fail_unparsable(c, &err);
+    else
+        connection_refuse(c, NULL, "invalid frame end");
+}
+
+static void
+fail_frame_size(struct connection *c, const struct amqp_frame_head *head)
+{
+    struct amqp_error err;
+
+    if (c->state != CONNECTION_RUNNING) {
+        connection_refuse(c, NULL, "frame too large during the handshake");
+        return;
+    }
+    amqp_fail(&err, AMQP_FRAME_ERROR, "type %u, all octets = <<>>: {frame_too_large,%u,%u}",
+              head->type, head->size, c->frame_max - AMQP_FRAME_OVERHEAD);
+    fail_unparsable(c, &err);
+}
+
+/* RabbitMQ shows what it could not decode as the bytes of the whole payload. */
+static void
+fail_decode(struct connection *c, struct slice payload, uint16_t class_id, uint16_t method_id)
+{
+    struct amqp_error err;
+    char text[256];
+    size_t at = 0;
+
+    for (size_t i = 0; i < payload.n && at < sizeof text - 4; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%u", i == 0 ? "" : ",", payload.p[i]);
+    text[at] = '\0';
+    amqp_fail(&err, AMQP_FRAME_ERROR, "cannot decode <<%s>>", text);
+    connection_fail(c, &err, class_id, method_id);
+}
+
+/* Tables inside method arguments: the only fields whose inside is checked at once. */
+static bool
+tables_ok(enum amqp_method_id id, const union amqp_args *args)
+{
+    const struct amqp_method_info *info = amqp_method_info(id);
+
+    for (unsigned i = 0; i < info->n_fields; i++) {
+        const struct amqp_field_info *f = &info->fields[i];
+        if (f->type != AMQP_FT_table)
+            continue;
+        const struct slice *s = (const void *)((const char *)args + f->offset);
+        if (!amqp_table_check(*s))
+            return false;
+    }
+    return true;
+}
+
+static void
+input_method(struct connection *c, uint16_t channel, struct slice payload)
+{
+    struct reader r = reader_init(payload);
+    union amqp_args args;
+    struct amqp_error err;
+    uint16_t class_id = read_u16(&r), method_id = read_u16(&r);
+    enum amqp_method_id id = amqp_method_find(class_id, method_id);
+
+    if (c->state == CONNECTION_CLOSING && channel != 0)
+        return;
+    if (c->state < CONNECTION_RUNNING && (channel != 0 || id == AMQP_METHOD_UNKNOWN)) {
+        connection_refuse(c, NULL, "unexpected method during the handshake");
+        return;
+    }
+    if (id == AMQP_METHOD_UNKNOWN) {
+        amqp_fail(&err, AMQP_COMMAND_INVALID, "unimplemented method");
+        connection_fail(c, &err, class_id, method_id);
+        return;
+    }
+    if (!amqp_method_decode(id, &r, &args) || !tables_ok(id, &args)) {
+        if (c->state < CONNECTION_RUNNING)
+            connection_refuse(c, NULL, "malformed method during the handshake");
+        else
+            fail_decode(c, payload, class_id, method_id);
+        return;
+    }
+    if (id != AMQP_basic_publish && !amqp_method_utf8_ok(id, &args)) {
+        amqp_fail(&err, AMQP_FRAME_ERROR, "Malformed UTF-8 in shortstr");
+        connection_fail(c, &err, 0, 0);
+        return;
+    }
+    if (channel == 0)
+        connection_method(c, id, &args);
+    else
+        channel_method(c, channel, id, &args);
+}
+
+/* A whole frame that is no body. */
+static void
+input_frame(struct connection *c, const struct amqp_frame_head *head, struct slice payload)
+{
+    switch (head->type) {
+    case AMQP_FRAME_METHOD:
+        input_method(c, head->channel, payload);
+        break;
+    case AMQP_FRAME_HEADER:
+        if (c->state == CONNECTION_CLOSING)
+            break;
+        if (c->state != CONNECTION_RUNNING || head->channel == 0)
+            fail_frame(c, head, payload, AMQP_UNEXPECTED_FRAME, "");
+        else
+            channel_header(c, head->channel, payload);
+        break;
+    case AMQP_FRAME_HEARTBEAT:
+        if (head->channel != 0)
+            fail_frame(c, head, payload, AMQP_UNEXPECTED_FRAME, "");
+        else if (payload.n != 0)
+            fail_frame(c, head, payload, AMQP_FRAME_ERROR, ": unknown_frame");
+        break;
+    default:
+        fail_frame(c, head, payload, AMQP_FRAME_ERROR, ": unknown_frame");
+    }
+}
+
+/* More of a body frame, and its end octet. */
+static size_t
+input_body(struct connection *c, const uint8_t *p, size_t n)
+{
+    size_t k = n < c->body_left ? n : c->body_left;
+
+    if (c->body_channel != NULL)
+        channel_body(c->body_channel, p, k);
+    c->body_left -= (uint32_t)k;
+    if (k == n)
+        return n;
+    c->in_body = false;
+    if (p[k] != AMQP_FRAME_END)
+        fail_frame_end(c, AMQP_FRAME_BODY, slice_of(p, k), p[k]);
+    else if (c->body_channel != NULL)
+        channel_body_end(c->body_channel);
+    c->body_channel = NULL;
+    return k + 1;
+}
+
+static size_t
+begin_body(struct connection *c, const struct amqp_frame_head *head)
+{
+    c->body_channel = NULL;
+    if (c->state == CONNECTION_RUNNING) {
+        if (head->channel == 0) {
+            fail_frame(c, head, slice_of(NULL, 0), AMQP_UNEXPECTED_FRAME, "");
+            return AMQP_FRAME_HEAD_SIZE;
+        }
+        if (!channel_body_begin(c, head->channel, head->size))
+            return AMQP_FRAME_HEAD_SIZE;
+    } else if (c->state != CONNECTION_CLOSING) {
+        connection_refuse(c, NULL, "body frame during the handshake");
+    }
+    c->in_body = true;
+    c->body_left = head->size;
+    return AMQP_FRAME_HEAD_SIZE;
+}
+
+static size_t
+input_some(struct connection *c, const uint8_t *p, size_t n)
+{
+    if (c->state == CONNECTION_ENDED)
+        return n;
+    if (c->in_body)
+        return input_body(c, p, n);
+    if (c->state == CONNECTION_HEADER)
+        return input_protocol_header(c, p, n);
+    if (n < AMQP_FRAME_HEAD_SIZE)
+        return 0;
+
+    struct amqp_frame_head head = amqp_frame_head(p);
+    if (head.size > c->frame_max) {
+        fail_frame_size(c, &head);
+        return n;
+    }
+    if (head.type == AMQP_FRAME_BODY)
+        return begin_body(c, &head);
+    if (n - AMQP_FRAME_HEAD_SIZE <= head.size)
+        return 0;
+
+    struct slice payload = slice_of(p + AMQP_FRAME_HEAD_SIZE, head.size);
+    uint8_t end = payload.p[payload.n];
+    if (end != AMQP_FRAME_END)
+        fail_frame_end(c, head.type, payload, end);
+    else
+        input_frame(c, &head, payload);
+    return payload.n + AMQP_FRAME_OVERHEAD;
+}
+
+size_t
+connection_input(struct connection *c, const uint8_t *p, size_t n)
+{
+    size_t done = 0;
+
+    while (done < n && !c->input_held) {
+        size_t k = input_some(c, p + done, n - done);
+        if (k == 0)
+            break;
+        done += k;
+        hold_input_if_full(c);
+    }
+    return done;
+}

@@ -1,0 +1,311 @@
+/*
+ * Exchanges, bindings and the walk over them. How an exchange of one type finds its bindings is in exchange_*.c;
+ * this file keeps what they have in common: identity of bindings, both ends' lists, exchange-to-exchange bindings,
+ * alternate exchanges, automatic deletion.
+ */
+#include "broker/core/exchange.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "broker/core/message.h"
+#include "broker/core/queue.h"
+#include "broker/core/vhost.h"
+#include "protocol/table.h"
+
+static const struct exchange_type *const types[] = {
+    &exchange_direct,
+    &exchange_fanout,
+    &exchange_topic,
+    &exchange_headers,
+};
+
+const struct exchange_type *
+exchange_type_find(struct slice name)
+{
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (slice_is(name, types[i]->name))
+            return types[i];
+    }
+    return NULL;
+}
+
+struct exchange *
+exchange_new(struct vhost *v, struct slice name, const struct exchange_type *type, bool durable,
+             bool auto_delete, bool internal, struct slice arguments)
+{
+    struct exchange *x = mem_zalloc(sizeof *x + name.n + arguments.n);
+    uint8_t *bytes = (uint8_t *)(x + 1);
+    struct amqp_value alternate;
+
+    if (name.n != 0)
+        memcpy(bytes, name.p, name.n);
+    if (arguments.n != 0)
+        memcpy(bytes + name.n, arguments.p, arguments.n);
+    x->vhost = v;
+    x->name = slice_of(bytes, name.n);
+    x->arguments = slice_of(bytes + name.n, arguments.n);
+    x->type = type;
+    x->durable = durable;
+    x->auto_delete = auto_delete;
+    x->internal = internal;
+    x->is_default = name.n == 0;
+    if (amqp_table_get(x->arguments, "alternate-exchange", &alternate))
+        x->alternate = alternate.s;
+    TAILQ_INIT(&x->inbound);
+    HASH_ADD_KEYPTR(hh, v->exchanges, x->name.p, x->name.n, x);
+    return x;
+}
+
+/* --- bindings --- */
+
+/*
+ * The hash key of a binding's identity: destination, a hash of the arguments that does not depend on their order,
+ * routing key. Bindings that are equal in it but not in their arguments hang behind each other as twins.
+ */
+struct identity {
+    size_t n;
+    uint8_t bytes[2 * sizeof(void *) + sizeof(uint64_t) + UINT8_MAX];
+};
+
+static void
+identity_init(struct identity *id, struct destination dest, struct slice key, struct slice arguments)
+{
+    uint64_t hash = amqp_table_hash(arguments, htab_seed);
+    uint8_t *p = id->bytes;
+
+    memcpy(p, &dest.queue, sizeof(void *));
+    memcpy(p + sizeof(void *), &dest.exchange, sizeof(void *));
+    memcpy(p + 2 * sizeof(void *), &hash, sizeof hash);
+    id->n = 2 * sizeof(void *) + sizeof hash;
+    if (key.n != 0)
+        memcpy(p + id->n, key.p, key.n);
+    id->n += key.n;
+}
+
+static struct binding *
+binding_find(struct exchange *source, const struct identity *id, struct slice arguments)
+{
+    struct binding *b;
+
+    HASH_FIND(hh, source->identities, id->bytes, id->n, b);
+    while (b != NULL && !amqp_table_same(b->arguments, arguments))
+        b = b->twin;
+    return b;
+}
+
+static struct binding *
+binding_new(struct exchange *source, struct destination dest, const struct identity *id,
+            struct slice key, struct slice arguments)
+{
+    struct binding *b = mem_zalloc(sizeof *b + id->n + arguments.n);
+
+    b->source = source;
+    b->dest = dest;
+    memcpy(b->identity, id->bytes, id->n);
+    b->key = slice_of(b->identity + id->n - key.n, key.n);
+    b->arguments = slice_of(b->identity + id->n, arguments.n);
+    if (arguments.n != 0)
+        memcpy(b->identity + id->n, arguments.p, arguments.n);
+    return b;
+}
+
+static void
+identities_add(struct exchange *source, struct binding *b, const struct identity *id)
+{
+    struct binding *first;
+
+    HASH_FIND(hh, source->identities, id->bytes, id->n, first);
+    if (first != NULL) {
+        b->twin = first->twin;
+        first->twin = b;
+    } else {
+        HASH_ADD(hh, source->identities, identity, id->n, b);
+    }
+}
+
+static void
+identities_remove(struct exchange *source, struct binding *b)
+{
+    struct identity id;
+    struct binding *first;
+
+    identity_init(&id, b->dest, b->key, b->arguments);
+    HASH_FIND(hh, source->identities, id.bytes, id.n, first);
+    if (first != b) {
+        while (first->twin != b)
+            first = first->twin;
+        first->twin = b->twin;
+        return;
+    }
+    HASH_DEL(source->identities, b);
+    if (b->twin != NULL)
+        HASH_ADD(hh, source->identities, identity, id.n, b->twin);
+}
+
+static struct binding_list *
+inbound_of(struct destination dest)
+{
+    return dest.queue != NULL ? &dest.queue->bindings : &dest.exchange->inbound;
+}
+
+bool
+exchange_bind(struct exchange *source, struct destination dest, struct slice key,
+              struct slice arguments, struct amqp_error *err)
+{
+    struct identity id;
+
+    if (source->type->check != NULL && !source->type->check(arguments, err))
+        return false;
+    identity_init(&id, dest, key, arguments);
+    if (binding_find(source, &id, arguments) != NULL)
+        return true;
+
+    struct binding *b = binding_new(source, dest, &id, key, arguments);
+    identities_add(source, b, &id);
+    if (source->n_bindings == source->cap_bindings) {
+        source->cap_bindings = source->cap_bindings == 0 ? 4 : 2 * source->cap_bindings;
+        source->bindings = mem_resize(source->bindings, source->cap_bindings, sizeof b);
+    }
+    b->pos = source->n_bindings++;
+    source->bindings[b->pos] = b;
+    TAILQ_INSERT_TAIL(inbound_of(dest), b, dest_link);
+    source->type->add(source, b);
+    return true;
+}
+
+/* Removes a binding without looking at what that means for its source. */
+static void
+binding_remove(struct binding *b)
+{
+    struct exchange *x = b->source;
+
+    x->type->remove(x, b);
+    identities_remove(x, b);
+    TAILQ_REMOVE(inbound_of(b->dest), b, dest_link);
+    struct binding *last = x->bindings[--x->n_bindings];
+    x->bindings[b->pos] = last;
+    last->pos = b->pos;
+    free(b);
+}
+
+static void
+delete_if_unused(struct exchange *x)
+{
+    if (x->auto_delete && x->n_bindings == 0)
+        exchange_delete(x);
+}
+
+void
+exchange_unbind(struct exchange *source, struct destination dest, struct slice key,
+                struct slice arguments)
+{
+    struct identity id;
+
+    identity_init(&id, dest, key, arguments);
+    struct binding *b = binding_find(source, &id, arguments);
+    if (b == NULL)
+        return;
+    binding_remove(b);
+    delete_if_unused(source);
+}
+
+void
+exchange_unbind_inbound(struct binding_list *inbound)
+{
+    struct binding *b;
+
+    while ((b = TAILQ_FIRST(inbound)) != NULL) {
+        struct exchange *source = b->source;
+        binding_remove(b);
+        delete_if_unused(source);
+    }
+}
+
+void
+exchange_delete(struct exchange *x)
+{
+    /* Out of sight first: a cycle of auto-delete exchanges leads back here. */
+    x->auto_delete = false;
+    HASH_DEL(x->vhost->exchanges, x);
+    while (x->n_bindings != 0)
+        binding_remove(x->bindings[x->n_bindings - 1]);
+    exchange_unbind_inbound(&x->inbound);
+    if (x->type->fini != NULL)
+        x->type->fini(x);
+    free(x->bindings);
+    free(x);
+}
+
+/* --- routing --- */
+
+static void
+reach_queue(struct route *r, struct queue *q)
+{
+    if (q->reached == r->epoch)
+        return;
+    q->reached = r->epoch;
+    if (r->n == r->cap) {
+        r->cap = r->cap == 0 ? 16 : 2 * r->cap;
+        r->queues = mem_resize(r->queues, r->cap, sizeof(struct queue *));
+    }
+    r->queues[r->n++] = q;
+}
+
+static void
+reach_exchange(struct route *r, struct exchange *x)
+{
+    if (x->reached == r->epoch)
+        return;
+    x->reached = r->epoch;
+    if (r->n_exchanges == r->cap_exchanges) {
+        r->cap_exchanges = r->cap_exchanges == 0 ? 16 : 2 * r->cap_exchanges;
+        r->exchanges = mem_resize(r->exchanges, r->cap_exchanges, sizeof(struct exchange *));
+    }
+    r->exchanges[r->n_exchanges++] = x;
+}
+
+void
+route_add(struct route *r, const struct binding *b)
+{
+    r->found++;
+    if (b->dest.queue != NULL)
+        reach_queue(r, b->dest.queue);
+    else
+        reach_exchange(r, b->dest.exchange);
+}
+
+static void
+walk(struct exchange *x, const struct message *m, struct route *r)
+{
+    r->found = 0;
+    if (x->is_default) {
+        struct queue *q = vhost_find_queue(x->vhost, message_routing_key(m));
+        if (q != NULL) {
+            r->found++;
+            reach_queue(r, q);
+        }
+    } else {
+        x->type->route(x, m, r);
+    }
+    if (r->found == 0 && x->alternate.p != NULL) {
+        struct exchange *alternate = vhost_find_exchange(x->vhost, x->alternate);
+        if (alternate != NULL)
+            reach_exchange(r, alternate);
+    }
+}
+
+struct route *
+exchange_route(struct exchange *x, const struct message *m)
+{
+    struct route *r = &x->vhost->route;
+
+    r->epoch++;
+    r->n = 0;
+    r->n_exchanges = 0;
+    x->reached = r->epoch;
+    walk(x, m, r);
+    while (r->n_exchanges != 0)
+        walk(r->exchanges[--r->n_exchanges], m, r);
+    return r;
+}
