@@ -1,0 +1,303 @@
+/* coneyd: start-up, signals and the orderly end. */
+#include <config.h>
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "broker/main/config.h"
+#include "broker/net/listener.h"
+#include "broker/net/loop.h"
+
+enum { WORKERS = 2, EXIT_USAGE = 64 };
+
+struct arguments {
+    const char *config_file, *data_dir, *ready_file;
+    const char **sets;
+    size_t n_sets;
+};
+
+struct daemon {
+    struct arguments args;
+    struct config config;
+    struct settings settings;
+    struct users *users;
+    struct workers *workers;
+    struct loop *loop;
+    struct listener **listeners;
+    size_t n_listeners;
+    struct event *signals[3];
+};
+
+static void
+usage(FILE *to)
+{
+    fprintf(to, "usage: coneyd [-c FILE] [--set KEY=VALUE]... [--data-dir DIR] [--ready-file FILE]\n"
+                "       coneyd --help | --version\n");
+}
+
+static void
+parse_arguments(struct arguments *a, int argc, char **argv)
+{
+    enum { SET = 256, DATA_DIR, READY_FILE, HELP, VERSION_ };
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"set", required_argument, NULL, SET},
+        {"data-dir", required_argument, NULL, DATA_DIR},
+        {"ready-file", required_argument, NULL, READY_FILE},
+        {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION_},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            a->config_file = optarg;
+            break;
+        case SET:
+            a->sets = mem_resize(a->sets, a->n_sets + 1, sizeof *a->sets);
+            a->sets[a->n_sets++] = optarg;
+            break;
+        case DATA_DIR:
+            a->data_dir = optarg;
+            break;
+        case READY_FILE:
+            a->ready_file = optarg;
+            break;
+        case HELP:
+            usage(stdout);
+            exit(0);
+        case VERSION_:
+            printf("coneyd %s\n", PACKAGE_VERSION);
+            exit(0);
+        default:
+            usage(stderr);
+            exit(EXIT_USAGE);
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "coneyd: unexpected argument '%s'\n", argv[optind]);
+        usage(stderr);
+        exit(EXIT_USAGE);
+    }
+}
+
+/* --- start-up --- */
+
+static bool
+load_config(struct daemon *d)
+{
+    struct config_report report;
+    bool ok = config_load(&d->config, d->args.config_file, d->args.sets, d->args.n_sets, &report);
+
+    if (ok)
+        log_set_level(d->config.log_level);
+    for (size_t i = 0; i < report.n_messages; i++) {
+        const struct config_message *m = &report.messages[i];
+        log_msg(m->severity == CONFIG_ERROR ? LOG_ERROR : LOG_WARNING, "%s", m->text);
+    }
+    config_report_free(&report);
+    return ok;
+}
+
+static void
+fill_settings(struct daemon *d)
+{
+    const struct config *c = &d->config;
+
+    d->settings = (struct settings){
+        .product = c->product_name,
+        .version = c->product_version,
+        .cluster_name = c->cluster_name,
+        .default_vhost = c->default_vhost,
+        .channel_max = (uint16_t)c->channel_max,
+        .heartbeat = (uint16_t)c->heartbeat,
+        .frame_max = c->frame_max,
+        .initial_frame_max = c->initial_frame_max,
+        .max_message_size = c->max_message_size,
+        .handshake_timeout = c->handshake_timeout,
+        .consumer_max = c->consumer_max_per_channel == CONFIG_INFINITY ? 0 : c->consumer_max_per_channel,
+        .output_high_watermark = c->output_high_watermark,
+    };
+}
+
+static bool
+make_users(struct daemon *d)
+{
+    struct config *c = &d->config;
+    const struct user_spec user = {
+        .name = slice_str(c->default_user),
+        .password = slice_str(c->default_pass),
+        .loopback_only = config_user_is_loopback_only(c, c->default_user),
+    };
+
+    d->users = users_new(&user, 1);
+    config_forget_secrets(c);
+    if (d->users == NULL)
+        log_error("cannot hash the password of user '%s'", c->default_user);
+    return d->users != NULL;
+}
+
+static bool
+make_data_dir(const char *dir)
+{
+    if (dir == NULL || mkdir(dir, 0700) == 0 || errno == EEXIST)
+        return true;
+    log_error("cannot make the data directory %s: %s", dir, strerror(errno));
+    return false;
+}
+
+/* Every connection is a descriptor: take as many as the system lets us have. */
+static void
+raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        log_warning("cannot raise the limit of open files: %s", strerror(errno));
+}
+
+static bool
+listen_all(struct daemon *d)
+{
+    const struct config *c = &d->config;
+
+    d->listeners = mem_zalloc((c->n_listeners + 1) * sizeof *d->listeners);
+    for (size_t i = 0; i < c->n_listeners; i++) {
+        const struct config_listener *where = &c->listeners[i];
+        struct listener *ls = listener_new(d->loop, where->host, where->port, (int)c->backlog);
+        if (ls == NULL)
+            return false;
+        d->listeners[d->n_listeners++] = ls;
+        log_info("started TCP listener on %s", listener_address(ls));
+    }
+    return true;
+}
+
+/* Written aside and renamed, so that whoever waits for the file finds it whole. */
+static bool
+write_ready_file(const struct daemon *d)
+{
+    const char *path = d->args.ready_file;
+
+    if (path == NULL)
+        return true;
+    char *aside = mem_printf("%s.new", path);
+    FILE *f = fopen(aside, "w");
+    bool ok = f != NULL;
+    if (ok) {
+        fprintf(f, "pid=%ld\n", (long)getpid());
+        for (size_t i = 0; i < d->n_listeners; i++)
+            fprintf(f, "amqp=%s\n", listener_address(d->listeners[i]));
+        ok = !ferror(f);
+        ok &= fclose(f) == 0;
+        ok = ok && rename(aside, path) == 0;
+    }
+    if (!ok)
+        log_error("cannot write the ready file %s: %s", path, strerror(errno));
+    free(aside);
+    return ok;
+}
+
+/* --- signals --- */
+
+static void
+on_stop(evutil_socket_t sig, short what, void *arg)
+{
+    struct daemon *d = arg;
+
+    (void)what;
+    log_info("stopping on signal %d", (int)sig);
+    for (size_t i = 0; i < d->n_listeners; i++)
+        listener_free(d->listeners[i]);
+    d->n_listeners = 0;
+    loop_stop(d->loop);
+}
+
+static void
+on_hangup(evutil_socket_t sig, short what, void *arg)
+{
+    (void)sig, (void)what, (void)arg;
+    log_warning("SIGHUP: the configuration cannot be reloaded yet, restart instead");
+}
+
+static void
+catch_signals(struct daemon *d)
+{
+    struct event_base *base = d->loop->base;
+
+    signal(SIGPIPE, SIG_IGN);
+    d->signals[0] = evsignal_new(base, SIGTERM, on_stop, d);
+    d->signals[1] = evsignal_new(base, SIGINT, on_stop, d);
+    d->signals[2] = evsignal_new(base, SIGHUP, on_hangup, d);
+    for (size_t i = 0; i < 3; i++)
+        event_add(d->signals[i], NULL);
+}
+
+/* --- the whole --- */
+
+static bool
+start(struct daemon *d)
+{
+    if (!load_config(d) || !make_users(d) || !make_data_dir(d->args.data_dir))
+        return false;
+    raise_descriptor_limit();
+    fill_settings(d);
+    const struct loop_options options = {
+        .connection_max = d->config.connection_max,
+        .nodelay = d->config.nodelay,
+        .keepalive = d->config.keepalive,
+    };
+    d->workers = workers_new(WORKERS);
+    d->loop = loop_new(&d->settings, &options, d->workers, d->users);
+    catch_signals(d);
+    return listen_all(d) && write_ready_file(d);
+}
+
+static void
+finish(struct daemon *d)
+{
+    for (size_t i = 0; i < d->n_listeners; i++)
+        listener_free(d->listeners[i]);
+    free(d->listeners);
+    if (d->workers != NULL)
+        workers_free(d->workers);
+    if (d->loop != NULL) {
+        for (size_t i = 0; i < 3; i++)
+            event_free(d->signals[i]);
+        loop_free(d->loop);
+    }
+    libevent_global_shutdown();
+    users_free(&d->users);
+    config_free(&d->config);
+    free(d->args.sets);
+}
+
+int
+main(int argc, char **argv)
+{
+    struct daemon d = {0};
+
+    parse_arguments(&d.args, argc, argv);
+    bool ok = start(&d);
+    if (ok) {
+        log_info("%s %s is ready", d.config.product_name, PACKAGE_VERSION);
+        loop_run(d.loop);
+        log_info("stopped");
+    }
+    finish(&d);
+    return ok ? 0 : 1;
+}
