@@ -6,6 +6,7 @@
 #include "broker/core/channel.h"
 #include "broker/core/delivery.h"
 #include "broker/core/queue.h"
+#include "broker/core/sender_keys.h"
 #include "broker/core/vhost.h"
 #include "protocol/props.h"
 
@@ -118,6 +119,41 @@ check_publish(struct channel *ch, struct amqp_error *err)
     return check_props(ch, content->message, err) ? x : NULL;
 }
 
+/* Where a routed message goes now, or at the transaction's commit. */
+static void
+accept_publish(struct channel *ch, struct message *m, const struct route *r)
+{
+    if (ch->mode == CHANNEL_TX)
+        tx_publish(&ch->tx, m, r->queues, r->n, ch->content.mandatory);
+    else
+        channel_enqueue(ch, m, r->queues, r->n, ch->content.mandatory);
+    if (ch->mode == CHANNEL_CONFIRM)
+        channel_confirm(ch, confirms_next(&ch->confirms));
+}
+
+/* A message with headers may name further routing keys. */
+static bool
+publish_with_headers(struct channel *ch, struct exchange *x, struct message *m,
+                     struct amqp_error *err)
+{
+    struct sender_keys sk;
+    struct message *stripped = NULL;
+
+    if (!sender_keys_init(&sk, m, err))
+        return false;
+    struct route *r = exchange_route(x, m, sk.keys, sk.n);
+    if (sk.has_bcc && (stripped = message_without_bcc(m)) == NULL) {
+        sender_keys_fini(&sk);
+        return amqp_fail(err, AMQP_RESOURCE_ERROR, "no memory for a message of %llu bytes",
+                         (unsigned long long)m->body_len);
+    }
+    accept_publish(ch, stripped != NULL ? stripped : m, r);
+    if (stripped != NULL)
+        message_unref(stripped);
+    sender_keys_fini(&sk);
+    return true;
+}
+
 bool
 channel_publish(struct channel *ch, struct amqp_error *err)
 {
@@ -126,15 +162,14 @@ channel_publish(struct channel *ch, struct amqp_error *err)
 
     if (x == NULL)
         return false; /* the content goes with the channel */
+    if (ch->content.prop_flags & AMQP_PROP(headers)) {
+        if (!publish_with_headers(ch, x, m, err))
+            return false;
+    } else {
+        struct slice key = message_routing_key(m);
+        accept_publish(ch, m, exchange_route(x, m, &key, 1));
+    }
     ch->content.message = NULL;
-
-    struct route *r = exchange_route(x, m);
-    if (ch->mode == CHANNEL_TX)
-        tx_publish(&ch->tx, m, r->queues, r->n, ch->content.mandatory);
-    else
-        channel_enqueue(ch, m, r->queues, r->n, ch->content.mandatory);
-    if (ch->mode == CHANNEL_CONFIRM)
-        channel_confirm(ch, confirms_next(&ch->confirms));
     message_unref(m);
     return true;
 }

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "broker/core/message.h"
 #include "broker/core/queue.h"
 #include "broker/core/vhost.h"
 #include "protocol/table.h"
@@ -275,18 +274,29 @@ route_add(struct route *r, const struct binding *b)
         reach_exchange(r, b->dest.exchange);
 }
 
+/* The nameless exchange has a binding to every queue, by its name. */
 static void
-walk(struct exchange *x, const struct message *m, struct route *r)
+route_default(struct exchange *x, struct slice key, struct route *r)
 {
+    struct queue *q = vhost_find_queue(x->vhost, key);
+
+    if (q != NULL) {
+        r->found++;
+        reach_queue(r, q);
+    }
+}
+
+static void
+walk(struct exchange *x, struct route *r)
+{
+    size_t n_keys = x->type->ignores_keys ? 1 : r->n_keys;
+
     r->found = 0;
-    if (x->is_default) {
-        struct queue *q = vhost_find_queue(x->vhost, message_routing_key(m));
-        if (q != NULL) {
-            r->found++;
-            reach_queue(r, q);
-        }
-    } else {
-        x->type->route(x, m, r);
+    for (size_t i = 0; i < n_keys; i++) {
+        if (x->is_default)
+            route_default(x, r->keys[i], r);
+        else
+            x->type->route(x, r->keys[i], r);
     }
     if (r->found == 0 && x->alternate.p != NULL) {
         struct exchange *alternate = vhost_find_exchange(x->vhost, x->alternate);
@@ -296,16 +306,19 @@ walk(struct exchange *x, const struct message *m, struct route *r)
 }
 
 struct route *
-exchange_route(struct exchange *x, const struct message *m)
+exchange_route(struct exchange *x, const struct message *m, const struct slice *keys, size_t n_keys)
 {
     struct route *r = &x->vhost->route;
 
     r->epoch++;
     r->n = 0;
     r->n_exchanges = 0;
+    r->message = m;
+    r->keys = keys;
+    r->n_keys = n_keys;
     x->reached = r->epoch;
-    walk(x, m, r);
+    walk(x, r);
     while (r->n_exchanges != 0)
-        walk(r->exchanges[--r->n_exchanges], m, r);
+        walk(r->exchanges[--r->n_exchanges], r);
     return r;
 }

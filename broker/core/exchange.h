@@ -54,6 +54,9 @@ struct route {
     struct exchange **exchanges; /* reached and to be walked */
     size_t n_exchanges, cap_exchanges;
     size_t found; /* destinations that the present exchange yielded, reached before or not */
+    const struct message *message;
+    const struct slice *keys; /* the routing key, then those of CC and BCC headers */
+    size_t n_keys;
 };
 
 /* Adds a binding's destination; for the exchange types. */
@@ -65,7 +68,9 @@ struct exchange_type {
     bool (*check)(struct slice arguments, struct amqp_error *err);
     void (*add)(struct exchange *x, struct binding *b);
     void (*remove)(struct exchange *x, struct binding *b);
-    void (*route)(struct exchange *x, const struct message *m, struct route *r);
+    /* Adds the destinations of r->message; once for every routing key, or once if the type ignores keys. */
+    void (*route)(struct exchange *x, struct slice key, struct route *r);
+    bool ignores_keys;
     void (*fini)(struct exchange *x);
 };
 
@@ -113,7 +118,11 @@ void exchange_unbind(struct exchange *source, struct destination dest, struct sl
 /* Removes all bindings of a list of inbound ones (their destination is going away). */
 void exchange_unbind_inbound(struct binding_list *inbound);
 
-/* The queues that a message published to `x` goes to, in x->vhost->route. Follows alternate exchanges. */
-struct route *exchange_route(struct exchange *x, const struct message *m);
+/*
+ * The queues that a message published to `x` goes to by any of these keys, in x->vhost->route. Follows alternate
+ * exchanges.
+ */
+struct route *exchange_route(struct exchange *x, const struct message *m, const struct slice *keys,
+                             size_t n_keys);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include "base/mem.h"
 #include "broker/core/exchange.h"
-#include "broker/core/message.h"
 
 /* The bindings of one key; exchange.table is a hash of them. */
 struct bucket {
@@ -52,9 +51,9 @@ direct_remove(struct exchange *x, struct binding *b)
 }
 
 static void
-direct_route(struct exchange *x, const struct message *m, struct route *r)
+direct_route(struct exchange *x, struct slice key, struct route *r)
 {
-    struct bucket *bu = find(x, message_routing_key(m));
+    struct bucket *bu = find(x, key);
     struct binding *b;
 
     if (bu == NULL)
@@ -79,9 +78,9 @@ fanout_add(struct exchange *x, struct binding *b)
 }
 
 static void
-fanout_route(struct exchange *x, const struct message *m, struct route *r)
+fanout_route(struct exchange *x, struct slice key, struct route *r)
 {
-    (void)m;
+    (void)key;
     for (size_t i = 0; i < x->n_bindings; i++)
         route_add(r, x->bindings[i]);
 }
@@ -91,4 +90,5 @@ const struct exchange_type exchange_fanout = {
     .add = fanout_add,
     .remove = fanout_add,
     .route = fanout_route,
+    .ignores_keys = true,
 };

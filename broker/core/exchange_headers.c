@@ -130,10 +130,11 @@ matches(const struct match *match, struct slice headers)
 }
 
 static void
-headers_route(struct exchange *x, const struct message *m, struct route *r)
+headers_route(struct exchange *x, struct slice key, struct route *r)
 {
-    struct slice headers = message_headers(m);
+    struct slice headers = message_headers(r->message);
 
+    (void)key;
     for (size_t i = 0; i < x->n_bindings; i++) {
         if (matches(x->bindings[i]->place, headers))
             route_add(r, x->bindings[i]);
@@ -146,4 +147,5 @@ const struct exchange_type exchange_headers = {
     .add = headers_add,
     .remove = headers_remove,
     .route = headers_route,
+    .ignores_keys = true,
 };

@@ -8,7 +8,6 @@
 
 #include "base/mem.h"
 #include "broker/core/exchange.h"
-#include "broker/core/message.h"
 
 struct node {
     struct node *parent;
@@ -283,9 +282,9 @@ advance(struct topic *t, struct slice word)
 }
 
 static void
-topic_route(struct exchange *x, const struct message *m, struct route *r)
+topic_route(struct exchange *x, struct slice key, struct route *r)
 {
-    struct words words = words_of(message_routing_key(m));
+    struct words words = words_of(key);
     struct topic *t = x->table;
     struct slice word;
     struct binding *b;

@@ -6,7 +6,6 @@
 #include "base/mem.h"
 
 enum {
-    READ_SIZE = 128 * 1024,  /* input taken from one socket in one turn */
     STOP_TIMEOUT = 1,        /* s for clients to answer connection.close */
     TIMER_NONE = 0,
 };

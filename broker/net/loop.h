@@ -13,6 +13,12 @@
 #include "broker/net/workers.h"
 
 /*
+ * Input taken from one socket in one turn. Enough to make system calls cheap, and little enough that what is read, the
+ * messages made of it and what is written stay in the processor's second-level cache.
+ */
+enum { READ_SIZE = 128 * 1024 };
+
+/*
  * One thread, one event_base, one mailbox, and the broker core that they drive. A turn of the loop, the tick:
  * read every ready socket and run the methods; hand out messages; write every connection's output once. (Later:
  * commit.) Whatever makes work asks for a tick, which runs once after all sockets that are ready in this turn.
