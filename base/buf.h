@@ -27,7 +27,9 @@ struct writer {
 static inline struct reader
 reader_init(struct slice s)
 {
-    return (struct reader){s.p, s.p + s.n, false};
+    /* C does not allow even NULL + 0. */
+    const uint8_t *p = s.n != 0 ? s.p : (const uint8_t *)"";
+    return (struct reader){p, p + s.n, false};
 }
 
 static inline size_t

@@ -13,6 +13,18 @@
  * Everything is released with free().
  */
 
+/* True in a build with AddressSanitizer: free lists should then keep nothing, or they hide what it looks for. */
+#if defined __SANITIZE_ADDRESS__
+#define MEM_IS_CHECKED 1
+#elif defined __has_feature
+#if __has_feature(address_sanitizer)
+#define MEM_IS_CHECKED 1
+#endif
+#endif
+#ifndef MEM_IS_CHECKED
+#define MEM_IS_CHECKED 0
+#endif
+
 /* Prints what was asked for and aborts. */
 _Noreturn void mem_exhausted(size_t n);
 

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "broker/core/channel.h"
+#include "broker/core/message.h"
 #include "broker/core/vhost.h"
 
 /* Messages handed out in one tick, so that reading and writing get their turn. */
@@ -38,6 +39,7 @@ broker_free(struct broker *b)
     timers_fini(&b->timers);
     free(b->slots);
     free(b);
+    message_trim();
 }
 
 void

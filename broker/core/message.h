@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 
 #include "base/mem.h"
 #include "base/slice.h"
@@ -22,6 +21,7 @@ struct message {
     uint32_t props_len;
     uint64_t body_len;
     uint16_t address_len;
+    uint8_t size_class; /* of its memory, see message.c */
     bool persistent; /* delivery_mode 2 */
     uint8_t bytes[];
 };
@@ -39,12 +39,18 @@ message_ref(struct message *m)
     return m;
 }
 
+/* Frees a message that nobody refers to. */
+void message_free(struct message *m);
+
 static inline void
 message_unref(struct message *m)
 {
     if (--m->refs == 0)
-        free(m);
+        message_free(m);
 }
+
+/* Gives the memory that this thread keeps for messages to come back to the system. */
+void message_trim(void);
 
 static inline struct slice
 message_address(const struct message *m)

@@ -34,6 +34,7 @@ vhost_new(struct broker *b, struct slice name)
     for (size_t i = 0; i < sizeof predeclared / sizeof *predeclared; i++)
         exchange_new(v, slice_str(predeclared[i].name), predeclared[i].type, true, false,
                      predeclared[i].internal, slice_of(NULL, 0));
+    v->default_exchange = vhost_find_exchange(v, slice_of(NULL, 0));
     HASH_ADD_KEYPTR(hh, b->vhosts, v->name.p, v->name.n, v);
     return v;
 }
@@ -74,6 +75,8 @@ vhost_find_exchange(struct vhost *v, struct slice name)
 {
     struct exchange *x;
 
+    if (name.n == 0 && v->default_exchange != NULL)
+        return v->default_exchange;
     HASH_FIND(hh, v->exchanges, name.p, name.n, x);
     return x;
 }

@@ -12,6 +12,7 @@ struct vhost {
     struct broker *broker;
     struct slice name; /* bytes behind the struct */
     struct exchange *exchanges;
+    struct exchange *default_exchange; /* of the empty name; also among the others */
     struct queue *queues;
     struct queue_list scheduled; /* queues with a message and a consumer */
     struct route route;
