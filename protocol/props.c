@@ -20,11 +20,8 @@ bool
 amqp_props_decode(struct slice raw, struct amqp_props *props_r)
 {
     struct reader r = reader_init(raw);
-    uint16_t more = read_u16(&r);
 
-    props_r->flags = more & (uint16_t)~3U;
-    while (more & 1)
-        more = read_u16(&r);
+    props_r->flags = read_u16(&r) & (uint16_t)~3U;
 #define P(name, type)                       \
     if (props_r->flags & AMQP_PROP(name)) { \
         D_##type(name);                     \

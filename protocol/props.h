@@ -33,7 +33,8 @@ struct amqp_props {
 
 /*
  * Decodes flags and values. False when a value is cut short, bytes are left over or the headers table is malformed.
- * Continuation words and flag bits that AMQP does not define are skipped (RabbitMQ accepts them too).
+ * The two lowest flag bits are ignored. No word of further flags follows the first, whatever its continuation bit
+ * says (RabbitMQ reads it so too).
  */
 MUST_USE bool amqp_props_decode(struct slice raw, struct amqp_props *props_r);
 

@@ -219,36 +219,64 @@ amqp_value_eq(const struct amqp_value *a, const struct amqp_value *b)
     return false;
 }
 
-/* How many pairs of `table` are the bytes `pair` (key, tag and value). */
-static unsigned
-count_pair(struct slice table, struct slice pair)
+static size_t
+count_pairs(struct slice table)
 {
     struct reader r = reader_init(table);
     struct amqp_pair p;
-    unsigned n = 0;
+    size_t n = 0;
 
-    for (const uint8_t *start = r.p; amqp_table_next(&r, &p); start = r.p)
-        n += slice_eq(slice_of(start, (size_t)(r.p - start)), pair);
+    while (amqp_table_next(&r, &p))
+        n++;
     return n;
+}
+
+/* Any total order of pairs as bytes will do. */
+static int
+compare_pairs(const void *left, const void *right)
+{
+    const struct slice *a = left, *b = right;
+
+    if (a->n != b->n)
+        return a->n < b->n ? -1 : 1;
+    return memcmp(a->p, b->p, a->n);
+}
+
+/* The bytes of the table's `n` pairs (key, tag and value), sorted. */
+static void
+sort_pairs(struct slice table, struct slice *pairs, size_t n)
+{
+    struct reader r = reader_init(table);
+    struct amqp_pair p;
+
+    for (size_t i = 0; i < n && amqp_table_next(&r, &p); i++) {
+        pairs[i] = table;
+        pairs[i].n = (size_t)(r.p - table.p);
+        table = slice_of(r.p, reader_left(&r));
+    }
+    qsort(pairs, n, sizeof *pairs, compare_pairs);
 }
 
 bool
 amqp_table_same(struct slice a, struct slice b)
 {
-    struct reader r = reader_init(a);
-    struct amqp_pair p;
-
     if (slice_eq(a, b))
         return true;
     if (a.n != b.n)
         return false;
-    /* Same number of bytes, and every pair of one as often in the other: the same multiset. */
-    for (const uint8_t *start = r.p; amqp_table_next(&r, &p); start = r.p) {
-        struct slice pair = slice_of(start, (size_t)(r.p - start));
-        if (count_pair(a, pair) != count_pair(b, pair))
-            return false;
-    }
-    return true;
+    size_t n = count_pairs(a);
+    if (n != count_pairs(b))
+        return false;
+
+    /* Sorted and not counted one by one, lest a peer's table of thousands of pairs take seconds. */
+    struct slice *pairs = mem_resize(NULL, 2 * n, sizeof *pairs);
+    sort_pairs(a, pairs, n);
+    sort_pairs(b, pairs + n, n);
+    bool same = true;
+    for (size_t i = 0; i < n && same; i++)
+        same = slice_eq(pairs[i], pairs[n + i]);
+    free(pairs);
+    return same;
 }
 
 uint64_t

@@ -64,10 +64,8 @@ broker_tick(struct broker *b)
         left = n < left ? left - n : 0;
         more |= !TAILQ_EMPTY(&v->scheduled);
     }
-    while ((ch = TAILQ_FIRST(&b->settling)) != NULL) {
-        TAILQ_REMOVE(&b->settling, ch, settling_link);
+    while ((ch = TAILQ_FIRST(&b->settling)) != NULL)
         channel_tell_confirms(ch);
-    }
     if (more)
         broker_want_tick(b);
 }

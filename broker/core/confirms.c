@@ -17,7 +17,7 @@ static void
 grow(struct confirms *c)
 {
     size_t cap = c->cap == 0 ? 64 : 2 * c->cap;
-    uint8_t *states = mem_alloc(cap);
+    uint8_t *states = mem_zalloc(cap);
 
     for (uint64_t seq = c->told + 1; seq < c->published; seq++)
         states[seq & (cap - 1)] = *state_of(c, seq);

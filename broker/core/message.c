@@ -56,7 +56,7 @@ message_free(struct message *m)
 {
     struct free_list *list = &free_lists[m->size_class];
 
-    if (m->size_class == 0 || list->bytes >= KEPT_PER_CLASS) {
+    if (m->size_class == 0 || list->bytes + m->size_class * (size_t)CLASS_STEP > KEPT_PER_CLASS) {
         free(m);
         return;
     }
@@ -97,6 +97,8 @@ message_new(struct slice address, struct slice props, uint64_t body_len)
     m->persistent = false;
     memcpy(m->bytes, address.p, address.n);
     memcpy(m->bytes + address.n, props.p, props.n);
+    /* The undefined flag bits are not passed on: a client might take one for the sign of a further word. */
+    m->bytes[address.n + 1] &= (uint8_t)~3U;
     return m;
 }
 

@@ -27,8 +27,8 @@ struct message {
 };
 
 /*
- * A message with one reference, address and properties filled in and room for the body, which the caller writes
- * through message_body(). NULL when there is no memory for it: its size is the publisher's choice.
+ * A message with one reference, address and properties (well-formed) filled in and room for the body, which the caller
+ * writes through message_body(). NULL when there is no memory for it: its size is the publisher's choice.
  */
 MUST_USE struct message *message_new(struct slice address, struct slice props, uint64_t body_len);
 

@@ -34,7 +34,7 @@ vhost_new(struct broker *b, struct slice name)
     for (size_t i = 0; i < sizeof predeclared / sizeof *predeclared; i++)
         exchange_new(v, slice_str(predeclared[i].name), predeclared[i].type, true, false,
                      predeclared[i].internal, slice_of(NULL, 0));
-    v->default_exchange = vhost_find_exchange(v, slice_of(NULL, 0));
+    v->default_exchange = vhost_find_exchange(v, slice_str(""));
     HASH_ADD_KEYPTR(hh, b->vhosts, v->name.p, v->name.n, v);
     return v;
 }

@@ -1,0 +1,5 @@
+module coney/tests/interop
+
+go 1.19
+
+require github.com/rabbitmq/amqp091-go v1.16.0
