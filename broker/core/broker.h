@@ -43,6 +43,7 @@ struct broker {
     struct connection_list pending; /* with output to write */
     struct channel_list settling;   /* with confirms to tell */
     bool tick_wanted;
+    uint64_t work; /* messages put into queues and header bindings tried, ever: see connection_input() */
 };
 
 /* A broker with the default vhost. Settings are borrowed for its lifetime. */

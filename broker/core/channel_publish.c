@@ -180,6 +180,7 @@ channel_enqueue(struct channel *ch, struct message *m, struct queue **queues, si
 {
     if (n == 0 && mandatory)
         delivery_return(ch, m);
+    ch->connection->broker->work += n;
     for (size_t i = 0; i < n; i++) {
         /* A transaction's queues may have been deleted since it routed. */
         if (!queues[i]->deleted)

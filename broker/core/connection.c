@@ -21,6 +21,7 @@
 enum {
     REFUSAL_DELAY = 3000,     /* ms until a refused peer is reset: RabbitMQ's brake on guessing passwords */
     CLOSE_OK_TIMEOUT = 30000, /* ms, at most */
+    WORK_PER_TURN = 16384,    /* see connection_input() */
 };
 
 /* --- life --- */
@@ -572,9 +573,24 @@ input_some(struct connection *c, const uint8_t *p, size_t n)
     return payload.n + AMQP_FRAME_OVERHEAD;
 }
 
+/*
+ * A buffer of small publishes to an exchange with thousands of queues is work for seconds: after a fair share of it
+ * others have their turn, and this connection goes on in the next.
+ */
+static bool
+has_had_its_turn(struct connection *c, uint64_t work_before)
+{
+    if (c->input_held || c->broker->work - work_before < WORK_PER_TURN)
+        return false;
+    c->broker->env.hold_input(c->io, true);
+    c->broker->env.hold_input(c->io, false);
+    return true;
+}
+
 size_t
 connection_input(struct connection *c, const uint8_t *p, size_t n)
 {
+    uint64_t work_before = c->broker->work;
     size_t done = 0;
 
     while (done < n && !c->input_held) {
@@ -583,6 +599,8 @@ connection_input(struct connection *c, const uint8_t *p, size_t n)
             break;
         done += k;
         hold_input_if_full(c);
+        if (has_had_its_turn(c, work_before))
+            break;
     }
     return done;
 }

@@ -90,7 +90,8 @@ connection_received(struct connection *c, size_t n)
 
 /*
  * Handles input and returns how many bytes were taken; the rest must come again, with more behind it. Less than all
- * is taken when a frame is not complete, or when input is held.
+ * is taken when a frame is not complete, when input is held, or when what was taken made a lot of work (then
+ * env.hold_input() has been called to hold it and let it go: it goes on after the next tick).
  */
 size_t connection_input(struct connection *c, const uint8_t *p, size_t n);
 

@@ -2,8 +2,10 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "broker/core/broker.h"
 #include "broker/core/exchange.h"
 #include "broker/core/message.h"
+#include "broker/core/vhost.h"
 #include "protocol/table.h"
 
 /* A binding's arguments, taken apart once: what must be in a message. */
@@ -135,6 +137,7 @@ headers_route(struct exchange *x, struct slice key, struct route *r)
     struct slice headers = message_headers(r->message);
 
     (void)key;
+    x->vhost->broker->work += x->n_bindings;
     for (size_t i = 0; i < x->n_bindings; i++) {
         if (matches(x->bindings[i]->place, headers))
             route_add(r, x->bindings[i]);
