@@ -8,8 +8,11 @@
 #include "broker/core/message.h"
 #include "broker/core/vhost.h"
 
-/* Messages handed out in one tick, so that reading and writing get their turn. */
-enum { DISPATCH_PER_TICK = 8192 };
+/*
+ * Messages handed out in one tick, so that reading and writing get their turn. More than one turn of reading brings in,
+ * or queues would grow although their consumers are willing.
+ */
+enum { DISPATCH_PER_TICK = 65536 };
 
 uint64_t htab_seed;
 

@@ -5,11 +5,9 @@
 static enum sasl_result
 parse_plain(struct slice response, struct sasl_credentials *credentials_r)
 {
-    const uint8_t *end = response.p + response.n;
-
     if (response.n < 2 || response.p[0] != 0)
         return SASL_MALFORMED;
-    const uint8_t *user = response.p + 1;
+    const uint8_t *user = response.p + 1, *end = response.p + response.n;
     const uint8_t *nul = memchr(user, 0, (size_t)(end - user));
     if (nul == NULL || memchr(nul + 1, 0, (size_t)(end - nul - 1)) != NULL)
         return SASL_MALFORMED;

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "protocol/frame.h"
 
 enum {
     STOP_TIMEOUT = 1,        /* s for clients to answer connection.close */
@@ -113,6 +114,17 @@ end_peers(struct loop *l)
         peer_try_end(p);
 }
 
+/* The coming turn's share, from how many were busy lately: more count at once, fewer only by and by. */
+static void
+share_input(struct loop *l)
+{
+    l->n_busy = l->n_readable > l->n_busy ? l->n_readable : (7 * l->n_busy + l->n_readable) / 8;
+    size_t share = READ_PER_TURN / (l->n_busy + 1);
+
+    l->read_size = share > READ_MAX ? READ_MAX : share < READ_MIN ? READ_MIN : share;
+    l->n_readable = 0;
+}
+
 static void
 on_tick(evutil_socket_t fd, short what, void *arg)
 {
@@ -120,6 +132,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 
     (void)fd, (void)what;
     loop_enter(l);
+    share_input(l);
     l->in_tick = true;
     resume_peers(l);
     broker_tick(l->broker);
@@ -214,8 +227,8 @@ loop_new(const struct settings *settings, const struct loop_options *options,
     l->nodelay = options->nodelay;
     l->keepalive = options->keepalive;
     /* An incomplete frame is kept and must fit in front of what is read next. */
-    l->buf_size = READ_SIZE + frame_max + 64;
-    l->buf = mem_alloc(l->buf_size);
+    l->buf = mem_alloc(READ_MAX + frame_max + AMQP_FRAME_OVERHEAD);
+    l->read_size = READ_MAX;
     l->timer_armed = UINT64_MAX;
     TAILQ_INIT(&l->resuming);
     TAILQ_INIT(&l->dying);

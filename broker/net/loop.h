@@ -13,10 +13,15 @@
 #include "broker/net/workers.h"
 
 /*
- * Input taken from one socket in one turn. Enough to make system calls cheap, and little enough that what is read, the
- * messages made of it and what is written stay in the processor's second-level cache.
+ * Input taken from one socket in one turn: enough to make system calls cheap, and little enough that what is read, the
+ * messages made of it and what is written stay near the processor. When many sockets are busy each gets a smaller
+ * share of READ_PER_TURN, so that a turn stays short.
  */
-enum { READ_SIZE = 128 * 1024 };
+enum {
+    READ_MAX = 128 * 1024,
+    READ_MIN = 8 * 1024,
+    READ_PER_TURN = 2 * 1024 * 1024,
+};
 
 /*
  * One thread, one event_base, one mailbox, and the broker core that they drive. A turn of the loop, the tick:
@@ -36,7 +41,9 @@ struct loop {
     uint32_t connection_max;
     bool nodelay, keepalive;
     uint8_t *buf; /* everything is read into it */
-    size_t buf_size;
+    size_t read_size;  /* what a socket may bring in this turn */
+    size_t n_readable; /* sockets read since the last tick */
+    size_t n_busy;     /* the same, smoothed */
     struct peer_list resuming; /* may be read again */
     struct peer_list dying;    /* asked to be shut */
 };

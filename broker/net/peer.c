@@ -58,7 +58,8 @@ on_readable(evutil_socket_t fd, short what, void *arg)
     loop_enter(l);
     if (p->n_stash != 0)
         memcpy(l->buf, p->stash, p->n_stash);
-    ssize_t n = recv(fd, l->buf + p->n_stash, READ_SIZE, 0);
+    l->n_readable++;
+    ssize_t n = recv(fd, l->buf + p->n_stash, l->read_size, 0);
     if (n > 0) {
         connection_received(p->connection, (size_t)n);
         feed(p, p->n_stash + (size_t)n);
