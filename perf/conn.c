@@ -301,6 +301,7 @@ conn_close(struct conn *conn)
     uint8_t discarded[16384];
 
     if (conn->fd >= 0) {
+        set_timeout(conn->fd, CLOSE_TIMEOUT);
         shutdown(conn->fd, SHUT_WR);
         while (recv(conn->fd, discarded, sizeof discarded, 0) > 0)
             ;

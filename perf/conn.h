@@ -45,11 +45,13 @@ conn_is_pending(const struct conn *conn)
 /* Writes as much as the socket takes; false with errno set when the connection is lost. */
 MUST_USE bool conn_flush(struct conn *conn);
 
-/* A close's code and text, as "the broker closed the channel: 404 NOT_FOUND - no queue ...". */
+/* A new string: a close's code and text, as "the broker closed the channel: 404 NOT_FOUND - no queue ...". */
 char *conn_close_text(const char *what, uint16_t code, struct slice text);
 
-/* Sends what is pending and connection.close; then waits for the broker to hang up; frees everything. */
+/* Sends what is pending and connection.close. */
 void conn_say_goodbye(struct conn *conn);
+
+/* Hangs up, after the broker has for a moment had the chance to do so first, and frees everything. */
 void conn_close(struct conn *conn);
 
 #endif

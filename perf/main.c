@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -25,30 +24,6 @@ static const double drain_poll = 0.01;
 /* With the number of messages to expect unknown, a quiet consumer has got them all. */
 static const double quiet_enough = 1;
 
-void
-run_notify(struct run *run)
-{
-    uint64_t one = 1;
-
-    if (write(run->notify_fd, &one, sizeof one) < 0)
-        return; /* the counter is full: main has yet to look */
-}
-
-void
-run_fail(struct run *run, const char *fmt, ...)
-{
-    char *text = NULL, *none = NULL;
-    va_list ap;
-
-    va_start(ap, fmt);
-    if (vasprintf(&text, fmt, ap) < 0)
-        mem_exhausted(strlen(fmt));
-    va_end(ap);
-    if (!__atomic_compare_exchange_n(&run->error, &none, text, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        free(text);
-    run_notify(run);
-}
-
 /* --- phases --- */
 
 struct supervisor {
@@ -56,7 +31,7 @@ struct supervisor {
     struct report *report;
     int signal_fd;
     uint64_t next_progress, end; /* ns; 0: never */
-    uint64_t last_received, quiet_since;
+    uint64_t last_arrived, quiet_since;
     uint64_t missing;
     struct totals totals;
 };
@@ -80,11 +55,11 @@ static void
 stop_publishing(struct supervisor *s, bool by_count)
 {
     const struct perf_options *o = &s->run->o;
-    bool drains = o->consumers != 0 && o->cmessages == 0 && (by_count || o->verify);
+    bool awaits = o->consumers != 0 || (o->flags.mandatory && o->confirm == 0);
 
     s->end = 0;
     s->quiet_since = clock_ns();
-    set_phase(s->run, drains || (by_count && o->cmessages != 0) ? RUN_DRAINING : RUN_ENDING);
+    set_phase(s->run, awaits && (by_count || o->verify) ? RUN_DRAINING : RUN_ENDING);
 }
 
 /* Ends the run when all has arrived, or nothing does any more. */
@@ -95,12 +70,13 @@ check_drained(struct supervisor *s, uint64_t now)
 
     totals_get(s->run, &s->totals);
     uint64_t expected = totals_expected(s->run, &s->totals), received = s->totals.n.received;
-    if (received != s->last_received) {
-        s->last_received = received;
+    uint64_t arrived = received + s->totals.n.returned;
+    if (arrived != s->last_arrived) {
+        s->last_arrived = arrived;
         s->quiet_since = now;
     }
     bool known = expected != 0 || o->cmessages != 0;
-    if (known && expected != 0 && received >= expected) {
+    if (expected != 0 && received >= expected) {
         set_phase(s->run, RUN_ENDING);
     } else if (now - s->quiet_since > ns_of(known ? o->drain_timeout : quiet_enough)) {
         s->missing = expected > received ? expected - received : 0;

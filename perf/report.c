@@ -53,7 +53,7 @@ totals_expected(const struct run *run, const struct totals *totals)
 {
     uint64_t lost = totals->n.returned + totals->n.nacked;
 
-    if (run->o.producers == 0 || run->o.cmessages != 0 || lost > totals->n.sent)
+    if (run->o.producers == 0 || run->o.consumers == 0 || run->o.cmessages != 0 || lost > totals->n.sent)
         return 0;
     return (totals->n.sent - lost) * run->routing->copies;
 }

@@ -356,23 +356,19 @@ channel_header(struct connection *c, uint16_t number, struct slice payload)
         end_content(ch);
 }
 
-bool
+void
 channel_body_begin(struct connection *c, uint16_t number, uint32_t size)
 {
     struct channel *ch = content_channel(c, number);
 
-    c->body_channel = ch;
     if (ch == NULL)
-        return c->state == CONNECTION_RUNNING;
-    if (ch->content.state != CONTENT_BODY) {
+        return;
+    if (ch->content.state != CONTENT_BODY)
         fail_content_order(ch);
-        return false;
-    }
-    if (size > ch->content.size - ch->content.got) {
+    else if (size > ch->content.size - ch->content.got)
         fail(c, AMQP_FRAME_ERROR, "content body frame exceeds remaining content size", 60, 40);
-        return false;
-    }
-    return true;
+    else
+        c->body_channel = ch;
 }
 
 void

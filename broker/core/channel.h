@@ -77,8 +77,8 @@ void channel_method(struct connection *c, uint16_t number, enum amqp_method_id i
 /* A content header frame; `payload` is the frame's. */
 void channel_header(struct connection *c, uint16_t number, struct slice payload);
 
-/* A body frame of `size` bytes begins; false when the connection has failed by it. */
-bool channel_body_begin(struct connection *c, uint16_t number, uint32_t size);
+/* A body frame of `size` bytes begins; the connection may fail by it. */
+void channel_body_begin(struct connection *c, uint16_t number, uint32_t size);
 
 /* Bytes of a body frame; and its end. */
 void channel_body(struct channel *ch, const uint8_t *p, size_t n);

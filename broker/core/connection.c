@@ -374,7 +374,7 @@ fail_frame(struct connection *c, const struct amqp_frame_head *head, struct slic
     amqp_fail(&err, code, "type %u, %s%s", head->type, show_octets(&o, payload), what);
     if (c->state == CONNECTION_RUNNING)
         connection_fail(c, &err, 0, 0);
-    else
+    else if (c->state != CONNECTION_CLOSING)
         connection_refuse(c, NULL, "unexpected frame during the handshake");
 }
 
@@ -406,16 +406,16 @@ fail_frame_size(struct connection *c, const struct amqp_frame_head *head)
     fail_unparsable(c, &err);
 }
 
-/* RabbitMQ shows what it could not decode as the bytes of the whole payload. */
+/* RabbitMQ shows the bytes of the arguments that it could not decode. */
 static void
-fail_decode(struct connection *c, struct slice payload, uint16_t class_id, uint16_t method_id)
+fail_decode(struct connection *c, struct slice arguments, uint16_t class_id, uint16_t method_id)
 {
     struct amqp_error err;
     char text[256];
     size_t at = 0;
 
-    for (size_t i = 0; i < payload.n && at < sizeof text - 4; i++)
-        at += (size_t)snprintf(text + at, sizeof text - at, "%s%u", i == 0 ? "" : ",", payload.p[i]);
+    for (size_t i = 0; i < arguments.n && at < sizeof text - 4; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%u", i == 0 ? "" : ",", arguments.p[i]);
     text[at] = '\0';
     amqp_fail(&err, AMQP_FRAME_ERROR, "cannot decode <<%s>>", text);
     connection_fail(c, &err, class_id, method_id);
@@ -462,7 +462,7 @@ input_method(struct connection *c, uint16_t channel, struct slice payload)
         if (c->state < CONNECTION_RUNNING)
             connection_refuse(c, NULL, "malformed method during the handshake");
         else
-            fail_decode(c, payload, class_id, method_id);
+            fail_decode(c, slice_of(payload.p + 4, payload.n - 4), class_id, method_id);
         return;
     }
     if (id != AMQP_basic_publish && !amqp_method_utf8_ok(id, &args)) {
@@ -526,19 +526,18 @@ input_body(struct connection *c, const uint8_t *p, size_t n)
 static size_t
 begin_body(struct connection *c, const struct amqp_frame_head *head)
 {
+    /* Also when the connection fails by this frame: the peer's close-ok comes behind it. */
+    c->in_body = true;
+    c->body_left = head->size;
     c->body_channel = NULL;
     if (c->state == CONNECTION_RUNNING) {
-        if (head->channel == 0) {
+        if (head->channel == 0)
             fail_frame(c, head, slice_of(NULL, 0), AMQP_UNEXPECTED_FRAME, "");
-            return AMQP_FRAME_HEAD_SIZE;
-        }
-        if (!channel_body_begin(c, head->channel, head->size))
-            return AMQP_FRAME_HEAD_SIZE;
+        else
+            channel_body_begin(c, head->channel, head->size);
     } else if (c->state != CONNECTION_CLOSING) {
         connection_refuse(c, NULL, "body frame during the handshake");
     }
-    c->in_body = true;
-    c->body_left = head->size;
     return AMQP_FRAME_HEAD_SIZE;
 }
 

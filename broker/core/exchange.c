@@ -188,11 +188,54 @@ binding_remove(struct binding *b)
     free(b);
 }
 
+/*
+ * Deletion goes through a list, not by recursion: auto-delete exchanges bound to each other make a chain as long as a
+ * client likes.
+ */
 static void
-delete_if_unused(struct exchange *x)
+doom(struct exchange *x, struct exchange **doomed)
+{
+    /* Out of sight first: a cycle of auto-delete exchanges leads back here. */
+    x->auto_delete = false;
+    HASH_DEL(x->vhost->exchanges, x);
+    x->next_doomed = *doomed;
+    *doomed = x;
+}
+
+static void
+doom_if_unused(struct exchange *x, struct exchange **doomed)
 {
     if (x->auto_delete && x->n_bindings == 0)
-        exchange_delete(x);
+        doom(x, doomed);
+}
+
+static void
+remove_inbound(struct binding_list *inbound, struct exchange **doomed)
+{
+    struct binding *b;
+
+    while ((b = TAILQ_FIRST(inbound)) != NULL) {
+        struct exchange *source = b->source;
+        binding_remove(b);
+        doom_if_unused(source, doomed);
+    }
+}
+
+static void
+delete_doomed(struct exchange *doomed)
+{
+    struct exchange *x;
+
+    while ((x = doomed) != NULL) {
+        doomed = x->next_doomed;
+        while (x->n_bindings != 0)
+            binding_remove(x->bindings[x->n_bindings - 1]);
+        remove_inbound(&x->inbound, &doomed);
+        if (x->type->fini != NULL)
+            x->type->fini(x);
+        free(x->bindings);
+        free(x);
+    }
 }
 
 void
@@ -200,40 +243,33 @@ exchange_unbind(struct exchange *source, struct destination dest, struct slice k
                 struct slice arguments)
 {
     struct identity id;
+    struct exchange *doomed = NULL;
 
     identity_init(&id, dest, key, arguments);
     struct binding *b = binding_find(source, &id, arguments);
     if (b == NULL)
         return;
     binding_remove(b);
-    delete_if_unused(source);
+    doom_if_unused(source, &doomed);
+    delete_doomed(doomed);
 }
 
 void
 exchange_unbind_inbound(struct binding_list *inbound)
 {
-    struct binding *b;
+    struct exchange *doomed = NULL;
 
-    while ((b = TAILQ_FIRST(inbound)) != NULL) {
-        struct exchange *source = b->source;
-        binding_remove(b);
-        delete_if_unused(source);
-    }
+    remove_inbound(inbound, &doomed);
+    delete_doomed(doomed);
 }
 
 void
 exchange_delete(struct exchange *x)
 {
-    /* Out of sight first: a cycle of auto-delete exchanges leads back here. */
-    x->auto_delete = false;
-    HASH_DEL(x->vhost->exchanges, x);
-    while (x->n_bindings != 0)
-        binding_remove(x->bindings[x->n_bindings - 1]);
-    exchange_unbind_inbound(&x->inbound);
-    if (x->type->fini != NULL)
-        x->type->fini(x);
-    free(x->bindings);
-    free(x);
+    struct exchange *doomed = NULL;
+
+    doom(x, &doomed);
+    delete_doomed(doomed);
 }
 
 /* --- routing --- */

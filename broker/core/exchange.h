@@ -85,6 +85,7 @@ struct exchange {
     struct slice arguments;      /* own copy */
     struct slice alternate;      /* within arguments; p NULL: none */
     uint64_t reached;            /* route.epoch */
+    struct exchange *next_doomed; /* those that are being deleted */
     struct binding **bindings;   /* as source */
     size_t n_bindings, cap_bindings;
     struct binding *identities;  /* the same by identity */

@@ -409,11 +409,11 @@ decode_method(struct fake_frame *frame)
 bool
 fake_read(struct fake_peer *p, struct fake_frame *frame_r)
 {
-    uint8_t *at = p->out + p->at_out;
     size_t left = p->n_out - p->at_out;
 
     if (left < AMQP_FRAME_HEAD_SIZE)
         return false;
+    const uint8_t *at = p->out + p->at_out;
     struct amqp_frame_head head = amqp_frame_head(at);
     if (head.type == AMQP_FRAME_BODY && head.size > p->fake->settings.frame_max - AMQP_FRAME_OVERHEAD)
         die("received a body frame larger than allowed");

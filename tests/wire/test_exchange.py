@@ -104,7 +104,6 @@ def test_alternate_exchange_must_be_text(ch, unique):
               exchange=name, type="direct", arguments={"alternate-exchange": 5})
 
 
-@differs_from_rabbitmq_3_10("keeps line ends in names")
 def test_line_ends_are_stripped(ch, unique, tidy):
     name = tidy("exchange", unique())
     ch.call("exchange.declare", exchange=f"\r\n{name[:5]}\n{name[5:]}\r", type="fanout")

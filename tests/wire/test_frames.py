@@ -95,7 +95,7 @@ def test_bytes_missing_or_left_over(conn, ch, name, fields):
 
 @pytest.mark.parametrize("name, fields", [
     ("queue.declare", {"queue": b"\xff"}), ("queue.bind", {"routing_key": b"a\xc3"}),
-    ("basic.consume", {"consumer_tag": b"\xed\xa0\x80"}),
+    ("basic.consume", {"consumer_tag": b"tag\x80"}),
 ])
 def test_invalid_utf8_in_a_method_without_content(conn, ch, name, fields):
     ch.send(name, **fields)
@@ -185,6 +185,7 @@ def test_header_instead_of_a_body(conn, ch):
     conn.expect_connection_close(505, NOT_A_BODY, *PUBLISH)
 
 
+@differs_from_rabbitmq_3_10("takes it")
 @pytest.mark.parametrize("bodies", [[b"xyz"], [b"x", b"yz"]])
 def test_body_longer_than_announced(conn, ch, bodies):
     begin_publish(ch, 2)
@@ -193,6 +194,7 @@ def test_body_longer_than_announced(conn, ch, bodies):
     conn.expect_connection_close(501, "FRAME_ERROR - content body frame exceeds remaining content size", *PUBLISH)
 
 
+@differs_from_rabbitmq_3_10("has no such cap")
 def test_body_size_beyond_the_cap(conn, ch):
     begin_publish(ch, 536870913)
     conn.expect_connection_close(

@@ -5,7 +5,6 @@ import re
 import pytest
 
 import amqp
-from conftest import differs_from_rabbitmq_3_10
 
 
 def q(name):
@@ -72,7 +71,6 @@ def test_passive_declare_ignores_flags_and_arguments(ch):
     ch.call("queue.declare", queue=name, passive=True, durable=True, auto_delete=True, arguments={"x-expires": "?"})
 
 
-@differs_from_rabbitmq_3_10("keeps line ends in names")
 def test_line_ends_are_stripped(ch, unique):
     name = unique()
     assert ch.queue(f"{name[:4]}\r\n{name[4:]}\n") == name
@@ -203,8 +201,8 @@ def test_auto_delete_needs_a_first_consumer(ch, pub, shared_queue):
 
 def test_auto_delete_by_cancel(ch, pub, shared_queue):
     name = shared_queue(auto_delete=True)
-    pub.fill(name, b"1")
     first, second = ch.consume(name), ch.consume(name)
+    pub.fill(name, b"unacked")
     ch.deliver()
     ch.call("basic.cancel", consumer_tag=first)
     assert ch.counts(name)[1] == 1

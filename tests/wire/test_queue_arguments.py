@@ -39,7 +39,7 @@ def refuse(ch, name, arguments, text):
     ("x-single-active-consumer", 1, "{unacceptable_type,signedint}"),
     ("x-queue-type", "bogus", "\"unsupported queue type 'bogus'\""),
     ("x-queue-type", 5, "{unacceptable_type,signedint}"),
-    ("x-queue-leader-locator", "nonsense", "invalid_queue_locator_arg"),
+    newer_param("x-queue-leader-locator", "nonsense", "invalid_queue_locator_arg"),
 ])
 def test_invalid_values(ch, unique, argument, value, why):
     name = unique()
@@ -63,7 +63,7 @@ def test_dead_letter_exchange_must_be_text(ch, unique, value, type_name):
 
 @pytest.mark.parametrize("argument, value", [
     ("x-delivery-limit", 5), ("x-dead-letter-strategy", "at-most-once"), ("x-quorum-initial-group-size", 1),
-    ("x-consumer-timeout", 60000), ("x-max-age", "1D"), ("x-stream-max-segment-size-bytes", 1000),
+    newer_param("x-consumer-timeout", 60000), ("x-max-age", "1D"), ("x-stream-max-segment-size-bytes", 1000),
     ("x-initial-cluster-size", 1),
 ])
 def test_arguments_of_other_queue_types(ch, unique, argument, value):
@@ -78,9 +78,8 @@ def test_arguments_of_other_queue_types(ch, unique, argument, value):
     {"x-overflow": "drop-head"}, {"x-overflow": "reject-publish"}, {"x-overflow": "reject-publish-dlx"},
     {"x-dead-letter-exchange": ""}, {"x-dead-letter-exchange": "not there"},
     {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "k"}, {"x-single-active-consumer": False},
-    {"x-queue-type": "classic"}, {"x-queue-mode": "lazy"}, {"x-queue-version": 2}, {"x-queue-leader-locator": "client-local"},
-    {"nobody knows": "this"},
-    newer_param({"x-queue-type": ""}), newer_param({"x-queue-mode": "foo"}), newer_param({"x-queue-mode": 5}),
+    {"x-queue-type": "classic"}, {"x-queue-mode": "lazy"}, {"x-queue-version": 2}, {"nobody knows": "this"},
+    newer_param({"x-queue-leader-locator": "client-local"}), newer_param({"x-queue-type": ""}), newer_param({"x-queue-mode": "foo"}), newer_param({"x-queue-mode": 5}),
     {"x-queue-version": 1}, {"x-queue-master-locator": "min-masters"},
 ], ids=str)
 def test_valid_arguments(ch, unique, arguments):
