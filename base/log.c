@@ -40,17 +40,36 @@ make_printable(char *s, size_t n)
     }
 }
 
+bool
+log_throttle_pass(struct log_throttle *t, int64_t second, unsigned *missed_r)
+{
+    int_fast64_t before = atomic_load(&t->second);
+
+    *missed_r = 0;
+    if (before != second && atomic_compare_exchange_strong(&t->second, &before, second)) {
+        unsigned n = atomic_exchange(&t->lines, 0);
+        *missed_r = n > LOG_LINES_PER_SECOND ? n - LOG_LINES_PER_SECOND : 0;
+    }
+    return atomic_fetch_add(&t->lines, 1) < LOG_LINES_PER_SECOND;
+}
+
 void
 log_msg(enum log_level level, const char *fmt, ...)
 {
+    static struct log_throttle throttle;
     char line[1024];
     struct timespec ts;
     struct tm tm;
     va_list ap;
+    unsigned missed;
 
     if (level < threshold)
         return;
     clock_gettime(CLOCK_REALTIME, &ts);
+    if (!log_throttle_pass(&throttle, ts.tv_sec, &missed))
+        return;
+    if (missed != 0)
+        log_warning("%u lines were too many for their second and have not been logged", missed);
     localtime_r(&ts.tv_sec, &tm);
     size_t n = strftime(line, sizeof line, "%Y-%m-%d %H:%M:%S", &tm);
     n += (size_t)snprintf(line + n, sizeof line - n, ".%06ld", ts.tv_nsec / 1000);

@@ -11,7 +11,7 @@
 #include "perf/clock.h"
 #include "protocol/table.h"
 
-enum { SETUP_TIMEOUT = 30, CLOSE_TIMEOUT = 3 }; /* seconds */
+enum { SETUP_TIMEOUT = 30 }; /* seconds */
 
 static bool
 fail(char **error_r, const char *what)
@@ -27,9 +27,10 @@ conn_close_text(const char *what, uint16_t code, struct slice text)
 }
 
 static void
-set_timeout(int fd, int seconds)
+set_timeout(int fd, uint64_t ns)
 {
-    struct timeval tv = {.tv_sec = seconds};
+    /* All zero would mean to wait forever. */
+    struct timeval tv = {(time_t)(ns / 1000000000), (suseconds_t)(ns % 1000000000 / 1000 + 1)};
 
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
@@ -50,7 +51,7 @@ dial(struct conn *conn, const struct perf_uri *uri, char **error_r)
         conn->fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
         if (conn->fd < 0)
             continue;
-        set_timeout(conn->fd, SETUP_TIMEOUT);
+        set_timeout(conn->fd, SETUP_TIMEOUT * (uint64_t)1000000000);
         if (connect(conn->fd, a->ai_addr, a->ai_addrlen) < 0) {
             int saved = errno;
             close(conn->fd);
@@ -282,29 +283,41 @@ conn_open(struct conn *conn, const struct perf_options *o, const char *name, cha
 
 /* --- end --- */
 
+static uint64_t
+time_left(uint64_t until)
+{
+    uint64_t now = clock_ns();
+
+    return until > now ? until - now : 0;
+}
+
 void
-conn_say_goodbye(struct conn *conn)
+conn_say_goodbye(struct conn *conn, uint64_t until)
 {
     union amqp_args args = {.connection_close = {.reply_code = 200, .reply_text = slice_str("Goodbye")}};
 
     if (conn->fd < 0)
         return;
-    set_timeout(conn->fd, CLOSE_TIMEOUT);
+    set_timeout(conn->fd, time_left(until));
     conn_send(conn, 0, AMQP_connection_close, &args);
-    if (!send_pending(conn, 0))
-        conn_close(conn);
+    if (send_pending(conn, 0))
+        shutdown(conn->fd, SHUT_WR);
+    else
+        conn_close(conn, 0);
 }
 
 void
-conn_close(struct conn *conn)
+conn_close(struct conn *conn, uint64_t until)
 {
     uint8_t discarded[16384];
+    uint64_t left;
 
     if (conn->fd >= 0) {
-        set_timeout(conn->fd, CLOSE_TIMEOUT);
-        shutdown(conn->fd, SHUT_WR);
-        while (recv(conn->fd, discarded, sizeof discarded, 0) > 0)
-            ;
+        while ((left = time_left(until)) != 0) {
+            set_timeout(conn->fd, left);
+            if (recv(conn->fd, discarded, sizeof discarded, 0) <= 0)
+                break;
+        }
         close(conn->fd);
     }
     bytes_free(&conn->control);

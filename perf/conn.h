@@ -48,10 +48,12 @@ MUST_USE bool conn_flush(struct conn *conn);
 /* A new string: a close's code and text, as "the broker closed the channel: 404 NOT_FOUND - no queue ...". */
 char *conn_close_text(const char *what, uint16_t code, struct slice text);
 
-/* Sends what is pending and connection.close. */
-void conn_say_goodbye(struct conn *conn);
+/* Both give up at the moment `until` (ns); 0: at once. */
 
-/* Hangs up, after the broker has for a moment had the chance to do so first, and frees everything. */
-void conn_close(struct conn *conn);
+/* Sends what is pending and connection.close. */
+void conn_say_goodbye(struct conn *conn, uint64_t until);
+
+/* Hangs up, after the broker has had the chance to do so first, and frees everything. */
+void conn_close(struct conn *conn, uint64_t until);
 
 #endif

@@ -97,7 +97,7 @@ MUST_USE bool worker_start(struct worker *worker);
 void worker_wake(struct worker *worker);
 /* Waits for the thread, which ends with the run. */
 void worker_join(struct worker *worker);
-/* Ends all its connections in an orderly way, all at the same time; the thread is joined. */
-void worker_close(struct worker *worker);
+/* Ends all its connections in an orderly way, all at the same time, by `until` (ns); the thread is joined. */
+void worker_close(struct worker *worker, uint64_t until);
 
 #endif

@@ -24,6 +24,9 @@ static const double drain_poll = 0.01;
 /* With the number of messages to expect unknown, a quiet consumer has got them all. */
 static const double quiet_enough = 1;
 
+/* For all connections together: a broker with a backlog may take its time to read their close. */
+static const double close_timeout = 3;
+
 /* --- phases --- */
 
 struct supervisor {
@@ -222,7 +225,7 @@ run_free(struct run *run)
     for (unsigned i = 0; i < run->o.threads; i++)
         worker_free(&run->workers[i]);
     free(run->workers);
-    conn_close(&run->control);
+    conn_close(&run->control, 0);
     if (run->plan.tails != NULL)
         image_plan_free(&run->plan);
     verify_free(&run->verify);
@@ -258,9 +261,11 @@ execute(struct run *run)
         return succeeded(run, 0);
     report = report_new(run);
     missing = load(run, report);
+    uint64_t until = clock_ns() + ns_of(close_timeout);
     for (unsigned i = 0; i < run->n_workers; i++)
-        worker_close(run->workers[i]);
-    conn_say_goodbye(&run->control);
+        worker_close(run->workers[i], until);
+    conn_say_goodbye(&run->control, until);
+    conn_close(&run->control, until);
     report_summary(report, missing);
     report_free(&report);
     return succeeded(run, missing);

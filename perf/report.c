@@ -169,7 +169,7 @@ report_end(struct report *r)
 static double
 cpu_us_per_message(const struct report *r)
 {
-    uint64_t n = r->totals.n.sent > r->totals.n.received ? r->totals.n.sent : r->totals.n.received;
+    uint64_t n = r->run->o.consumers != 0 ? r->totals.n.received : r->totals.n.sent;
 
     return n == 0 ? 0 : (r->cpu.user + r->cpu.system) * 1e6 / (double)n;
 }

@@ -279,14 +279,14 @@ worker_join(struct worker *worker)
 }
 
 void
-worker_close(struct worker *worker)
+worker_close(struct worker *worker, uint64_t until)
 {
     for (unsigned i = 0; i < worker->n_links; i++) {
         consumer_ack_rest(worker->links[i]);
-        conn_say_goodbye(&worker->links[i]->conn);
+        conn_say_goodbye(&worker->links[i]->conn, until);
     }
     for (unsigned i = 0; i < worker->n_links; i++)
-        conn_close(&worker->links[i]->conn);
+        conn_close(&worker->links[i]->conn, until);
 }
 
 void
@@ -296,7 +296,7 @@ link_free(struct link **link)
 
     if (l == NULL)
         return;
-    conn_close(&l->conn);
+    conn_close(&l->conn, 0);
     for (unsigned i = 0; i < l->n_channels; i++) {
         free(l->channels[i].sent_us);
         free(l->channels[i].last_sequence);

@@ -33,6 +33,18 @@ amqp_error_scope(uint16_t code)
     }
 }
 
+/* Names in basic.publish need not be UTF-8, but a reply-text must: clients decode it. */
+static void
+make_utf8(char *text, size_t len)
+{
+    if (utf8_valid(slice_of(text, len)))
+        return;
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] >= 0x80)
+            text[i] = '?';
+    }
+}
+
 bool
 amqp_fail(struct amqp_error *err, enum amqp_reply_code code, const char *fmt, ...)
 {
@@ -57,6 +69,7 @@ amqp_fail(struct amqp_error *err, enum amqp_reply_code code, const char *fmt, ..
         memcpy(text + len, "...", 3);
         len += 3;
     }
+    make_utf8(text, len);
     memcpy(err->text, text, len);
     err->text_len = (uint8_t)len;
     return false;

@@ -24,7 +24,7 @@ struct amqp_error {
 
 /*
  * Fills in `err` with the constant's name, " - " and the detail, cut to 255 bytes ending in "..." on a character
- * boundary (RabbitMQ cuts to 255 characters). No format (NULL) gives the bare constant. Always returns false, so
+ * boundary (RabbitMQ cuts to 255 characters). If the text is not UTF-8, bytes that are not ASCII become '?'. No format (NULL) gives the bare constant. Always returns false, so
  * that a request's handler can end with `return amqp_fail(...)`.
  */
 bool amqp_fail(struct amqp_error *err, enum amqp_reply_code code, const char *fmt, ...)

@@ -61,7 +61,8 @@ broker_tick(struct broker *b)
     unsigned left = DISPATCH_PER_TICK;
     bool more = false;
 
-    b->tick_wanted = false;
+    /* What gets output from here on is written right behind this, and needs no further tick. */
+    b->tick_wanted = true;
     for (struct vhost *v = b->vhosts; v != NULL; v = v->hh.next) {
         unsigned n = vhost_dispatch(v, left);
         left = n < left ? left - n : 0;
@@ -69,6 +70,7 @@ broker_tick(struct broker *b)
     }
     while ((ch = TAILQ_FIRST(&b->settling)) != NULL)
         channel_tell_confirms(ch);
+    b->tick_wanted = false;
     if (more)
         broker_want_tick(b);
 }

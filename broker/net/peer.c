@@ -19,7 +19,11 @@ enum { IOV_MAX_PER_WRITE = 64 };
 
 /* --- input --- */
 
-/* Hands `n` bytes at the start of the loop's buffer to the core and keeps what it does not take. */
+/*
+ * Hands `n` bytes at the start of the loop's buffer to the core and keeps what it does not take: an incomplete frame, or
+ * more when the core holds input back. Then nothing is read until that has been fed, so the buffer has room for what
+ * is kept and one more read.
+ */
 static void
 feed(struct peer *p, size_t n)
 {
@@ -95,7 +99,7 @@ peer_resume(struct peer *p)
         memcpy(p->loop->buf, p->stash, p->n_stash);
         feed(p, p->n_stash);
     }
-    if (!p->held)
+    if (!p->held && !p->is_resuming)
         event_add(p->readable, NULL);
 }
 

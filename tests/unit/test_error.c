@@ -155,6 +155,17 @@ START_TEST(test_cut_malformed)
 }
 END_TEST
 
+START_TEST(test_text_is_utf8)
+{
+    struct amqp_error err;
+
+    amqp_fail(&err, AMQP_NOT_FOUND, "no exchange '%s'", "caf\xc3\xa9");
+    ck_assert(slice_is(amqp_error_text(&err), "NOT_FOUND - no exchange 'caf\xc3\xa9'"));
+    amqp_fail(&err, AMQP_NOT_FOUND, "no exchange '%s'", "\xff\xfe x");
+    ck_assert(slice_is(amqp_error_text(&err), "NOT_FOUND - no exchange '?? x'"));
+}
+END_TEST
+
 int
 main(void)
 {
@@ -169,6 +180,7 @@ main(void)
     tcase_add_loop_test(tc, test_cut, 0, sizeof too_long / sizeof *too_long);
     tcase_add_test(tc, test_cut_between_characters);
     tcase_add_test(tc, test_cut_malformed);
+    tcase_add_test(tc, test_text_is_utf8);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

@@ -52,6 +52,25 @@ logged_text(void)
     return text + 2;
 }
 
+START_TEST(test_throttle)
+{
+    struct log_throttle t = {0};
+    unsigned missed, passed = 0;
+
+    for (unsigned i = 0; i < LOG_LINES_PER_SECOND + 70; i++) {
+        passed += log_throttle_pass(&t, 100, &missed);
+        ck_assert_uint_eq(missed, 0);
+    }
+    ck_assert_uint_eq(passed, LOG_LINES_PER_SECOND);
+    ck_assert(log_throttle_pass(&t, 101, &missed));
+    ck_assert_uint_eq(missed, 70);
+    ck_assert(log_throttle_pass(&t, 101, &missed));
+    ck_assert_uint_eq(missed, 0);
+    ck_assert(log_throttle_pass(&t, 105, &missed));
+    ck_assert_uint_eq(missed, 0);
+}
+END_TEST
+
 START_TEST(test_line)
 {
     int year, month, day, hour, minute, second, fraction, zone, end = 0;
@@ -180,6 +199,7 @@ main(void)
 
     tcase_add_checked_fixture(tc, redirect, restore);
     tcase_add_test(tc, test_line);
+    tcase_add_test(tc, test_throttle);
     tcase_add_test(tc, test_control_characters);
     tcase_add_test(tc, test_text_is_kept);
     tcase_add_test(tc, test_long_text);

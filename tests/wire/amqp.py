@@ -41,7 +41,8 @@ channel.close               20 40  h:reply_code S:reply_text h:class_id h:method
 channel.close-ok            20 41
 access.request              30 10  S:realm b:exclusive b:passive b:active b:write b:read
 access.request-ok           30 11  h:ticket
-exchange.declare            40 10  h:ticket S:exchange S:type b:passive b:durable b:auto_delete b:internal b:nowait T:arguments
+exchange.declare            40 10  h:ticket S:exchange S:type b:passive b:durable b:auto_delete b:internal b:nowait \
+                                   T:arguments
 exchange.declare-ok         40 11
 exchange.delete             40 20  h:ticket S:exchange b:if_unused b:nowait
 exchange.delete-ok          40 21
@@ -120,10 +121,6 @@ METHODS, METHOD_NAMES = _parse_methods()
 def ids_of(name):
     """(class id, method id) of "queue.declare"."""
     return METHODS[name][0]
-
-
-def methods_expecting_reply():
-    return {name for name in METHODS if name + "-ok" in METHODS}
 
 
 # --- values and tables ---
@@ -341,7 +338,8 @@ def encode_properties(properties):
 def decode_properties(data):
     reader = Reader(data)
     flags = reader.number(">H")
-    properties = {name: _decode_field(kind, reader) for i, (name, kind) in enumerate(PROPERTIES) if flags >> (15 - i) & 1}
+    properties = {name: _decode_field(kind, reader) for i, (name, kind) in enumerate(PROPERTIES)
+                  if flags >> (15 - i) & 1}
     if not reader.at_end():
         raise ValueError(f"bytes left behind properties: {data!r}")
     return properties
@@ -681,7 +679,8 @@ class Channel:
         return True
 
     def consume(self, queue, tag="", arguments=None, **fields):
-        return self.call("basic.consume", queue=queue, consumer_tag=tag, arguments=arguments or {}, **fields).consumer_tag
+        ok = self.call("basic.consume", queue=queue, consumer_tag=tag, arguments=arguments or {}, **fields)
+        return ok.consumer_tag
 
     def deliver(self, **fields):
         return self.expect("basic.deliver", **fields)

@@ -159,7 +159,7 @@ _numbers = itertools.count()
 
 
 @pytest.fixture
-def unique(request):
+def unique():
     """unique(): a name that no other test uses."""
     return lambda: f"wire-{os.getpid()}-{next(_numbers)}"
 

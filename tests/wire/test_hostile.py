@@ -248,7 +248,8 @@ def test_connections_that_come_and_go(victim):
         for i in range(300):
             conn = victim.connect()
             conn.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            for step in (conn.to_start, conn.start_ok, lambda: conn.expect("connection.tune"), conn.tune_ok, conn.open)[:i % 6]:
+            steps = (conn.to_start, conn.start_ok, lambda: conn.expect("connection.tune"), conn.tune_ok, conn.open)
+            for step in steps[:i % 6]:
                 step()
             if i % 6 == 5:
                 ch = conn.channel()

@@ -79,7 +79,8 @@ def test_arguments_of_other_queue_types(ch, unique, argument, value):
     {"x-dead-letter-exchange": ""}, {"x-dead-letter-exchange": "not there"},
     {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "k"}, {"x-single-active-consumer": False},
     {"x-queue-type": "classic"}, {"x-queue-mode": "lazy"}, {"x-queue-version": 2}, {"nobody knows": "this"},
-    newer_param({"x-queue-leader-locator": "client-local"}), newer_param({"x-queue-type": ""}), newer_param({"x-queue-mode": "foo"}), newer_param({"x-queue-mode": 5}),
+    newer_param({"x-queue-leader-locator": "client-local"}),
+    newer_param({"x-queue-type": ""}), newer_param({"x-queue-mode": "foo"}), newer_param({"x-queue-mode": 5}),
     {"x-queue-version": 1}, {"x-queue-master-locator": "min-masters"},
 ], ids=str)
 def test_valid_arguments(ch, unique, arguments):
