@@ -51,7 +51,8 @@ hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* A new string with %XX decoded, `fallback` for no text at all; NULL when an escape is malformed or stands for NUL. */
+/* A new string with %XX decoded, `fallback` for no text at all; NULL when an escape is malformed or
+ * stands for NUL. */
 static char *
 percent_decode(struct slice text, const char *fallback)
 {
@@ -76,7 +77,8 @@ percent_decode(struct slice text, const char *fallback)
     return out;
 }
 
-/* What of *rest stands before the first `c`, which is taken off too; all of it when there is none. */
+/* What of *rest stands before the first `c`, which is taken off too; all of it when there is none.
+ */
 static struct slice
 take_until(struct slice *rest, char c)
 {
@@ -128,12 +130,13 @@ uri_parse(const char *text, struct perf_uri *uri_r)
     if (!split_host(authority, &host, &port))
         return false;
     *uri_r = (struct perf_uri){
-        percent_decode(user, "guest"),    percent_decode(password, "guest"),
+        percent_decode(user, "guest"),     percent_decode(password, "guest"),
         percent_decode(host, "localhost"), percent_decode(port, "5672"),
         percent_decode(rest, "/"),
     };
-    if (uri_r->user != NULL && uri_r->password != NULL && uri_r->host != NULL && uri_r->port != NULL &&
-        uri_r->vhost != NULL && number_parse(uri_r->port, 1, UINT16_MAX, &number))
+    if (uri_r->user != NULL && uri_r->password != NULL && uri_r->host != NULL &&
+        uri_r->port != NULL && uri_r->vhost != NULL &&
+        number_parse(uri_r->port, 1, UINT16_MAX, &number))
         return true;
     uri_free(uri_r);
     return false;
@@ -294,12 +297,12 @@ props_parse(const char *text, struct amqp_props *props, struct bytes *headers)
     do {
         if (!take_pair(&rest, &key, &value))
             return false;
-#define P(name, type)                           \
-    if (same_name(key, #name)) {                \
-        if (!set_##type(&props->name, value))   \
-            return false;                       \
-        props->flags |= AMQP_PROP(name);        \
-        continue;                               \
+#define P(name, type)                                                                              \
+    if (same_name(key, #name)) {                                                                   \
+        if (!set_##type(&props->name, value))                                                      \
+            return false;                                                                          \
+        props->flags |= AMQP_PROP(name);                                                           \
+        continue;                                                                                  \
     }
         AMQP_PROPERTIES(P)
 #undef P

@@ -94,7 +94,8 @@ static bool
 send_pending(struct conn *conn, int flags)
 {
     while (conn_is_pending(conn)) {
-        struct iovec iov[3] = {conn->image[0], conn->image[1],
+        struct iovec iov[3] = {conn->image[0],
+                               conn->image[1],
                                {conn->control.p + conn->control.off, bytes_left(&conn->control)}};
         struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 3};
         ssize_t sent = sendmsg(conn->fd, &msg, flags | MSG_NOSIGNAL);
@@ -161,7 +162,8 @@ expect(struct conn *conn, enum amqp_method_id wanted, union amqp_args *args, cha
     for (;;) {
         if (!read_frame(conn, &head, error_r))
             return false;
-        struct slice payload = slice_of(conn->in.p + conn->in.off + AMQP_FRAME_HEAD_SIZE, head.size);
+        struct slice payload =
+            slice_of(conn->in.p + conn->in.off + AMQP_FRAME_HEAD_SIZE, head.size);
         bytes_take(&conn->in, head.size + (size_t)AMQP_FRAME_OVERHEAD);
         if (head.type != AMQP_FRAME_METHOD)
             continue;
@@ -178,7 +180,8 @@ expect(struct conn *conn, enum amqp_method_id wanted, union amqp_args *args, cha
             *error_r = conn_close_text("connection", args->connection_close.reply_code,
                                        args->connection_close.reply_text);
         else if (id == AMQP_channel_close)
-            *error_r = conn_close_text("channel", args->channel_close.reply_code, args->channel_close.reply_text);
+            *error_r = conn_close_text("channel", args->channel_close.reply_code,
+                                       args->channel_close.reply_text);
         else if (id == AMQP_connection_blocked || id == AMQP_connection_unblocked)
             continue;
         else
@@ -202,8 +205,9 @@ conn_call(struct conn *conn, uint16_t channel, enum amqp_method_id id, const uni
 static void
 write_client_properties(struct bytes *table, const char *name)
 {
-    static const char *const capabilities[] = {"publisher_confirms", "basic.nack", "consumer_cancel_notify",
-                                               "connection.blocked", "authentication_failure_close"};
+    static const char *const capabilities[] = {"publisher_confirms", "basic.nack",
+                                               "consumer_cancel_notify", "connection.blocked",
+                                               "authentication_failure_close"};
     enum { ROOM = 1024 };
     struct writer w = writer_init(bytes_room(table, ROOM), ROOM);
 
@@ -236,7 +240,8 @@ log_in(struct conn *conn, const struct perf_uri *uri, const char *name, char **e
         .response = bytes_slice(&response),
         .locale = slice_str("en_US"),
     };
-    bool ok = conn_call(conn, 0, AMQP_connection_start_ok, &args, AMQP_connection_tune, &args, error_r);
+    bool ok =
+        conn_call(conn, 0, AMQP_connection_start_ok, &args, AMQP_connection_tune, &args, error_r);
     bytes_free(&properties);
     bytes_free(&response);
     if (!ok)
@@ -249,15 +254,17 @@ log_in(struct conn *conn, const struct perf_uri *uri, const char *name, char **e
 static bool
 tune_and_open(struct conn *conn, const struct perf_options *o, char **error_r)
 {
-    unsigned channels = o->producer_channels > o->consumer_channels ? o->producer_channels : o->consumer_channels;
+    unsigned channels =
+        o->producer_channels > o->consumer_channels ? o->producer_channels : o->consumer_channels;
     union amqp_args args = {0};
 
     if (conn->frame_max == 0 || conn->frame_max > o->frame_max)
         conn->frame_max = o->frame_max;
     if (o->heartbeat == 0 || o->heartbeat < conn->heartbeat || conn->heartbeat == 0)
         conn->heartbeat = (uint16_t)o->heartbeat;
-    args.connection_tune_ok = (struct amqp_connection_tune_ok){
-        .channel_max = (uint16_t)channels, .frame_max = conn->frame_max, .heartbeat = conn->heartbeat};
+    args.connection_tune_ok = (struct amqp_connection_tune_ok){.channel_max = (uint16_t)channels,
+                                                               .frame_max = conn->frame_max,
+                                                               .heartbeat = conn->heartbeat};
     conn_send(conn, 0, AMQP_connection_tune_ok, &args);
     args = (union amqp_args){.connection_open = {.virtual_host = slice_str(o->uri.vhost)}};
     return conn_call(conn, 0, AMQP_connection_open, &args, AMQP_connection_open_ok, &args, error_r);
@@ -274,8 +281,8 @@ conn_open(struct conn *conn, const struct perf_options *o, const char *name, cha
     bytes_add(&conn->control, slice_of(amqp_protocol_header, sizeof amqp_protocol_header));
     if (!send_pending(conn, 0))
         return fail(error_r, "sending");
-    if (!expect(conn, AMQP_connection_start, &args, error_r) || !log_in(conn, &o->uri, name, error_r) ||
-        !tune_and_open(conn, o, error_r))
+    if (!expect(conn, AMQP_connection_start, &args, error_r) ||
+        !log_in(conn, &o->uri, name, error_r) || !tune_and_open(conn, o, error_r))
         return false;
     conn->last_in = conn->last_out = clock_ns();
     return true;
@@ -294,7 +301,8 @@ time_left(uint64_t until)
 void
 conn_say_goodbye(struct conn *conn, uint64_t until)
 {
-    union amqp_args args = {.connection_close = {.reply_code = 200, .reply_text = slice_str("Goodbye")}};
+    union amqp_args args = {
+        .connection_close = {.reply_code = 200, .reply_text = slice_str("Goodbye")}};
 
     if (conn->fd < 0)
         return;

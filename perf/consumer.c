@@ -78,7 +78,8 @@ consumer_stamp(struct link *link, struct channel *ch, const uint8_t *body, size_
     if (n < PERF_STAMP_TIMED)
         return;
     uint64_t sent = get_u64(body);
-    histogram_record(&worker->measure.latency, worker->now > sent ? (worker->now - sent) / 1000 : 0, 1);
+    histogram_record(&worker->measure.latency, worker->now > sent ? (worker->now - sent) / 1000 : 0,
+                     1);
     if (worker->run->verify != NULL && n >= PERF_STAMP_FULL)
         check(link, ch, get_u32(body + 8), get_u32(body + 12));
 }

@@ -4,9 +4,10 @@
 #include <stdint.h>
 
 /*
- * Counts of values (microseconds here) in buckets that grow with the value: below 128 one bucket per value, above
- * it 128 buckets per power of two, so that a value read back is less than 0.4 % off. Values over 2^40 are counted
- * as 2^40. One thread records; others may read while it does and see each count some moment old.
+ * Counts of values (microseconds here) in buckets that grow with the value: below 128 one bucket
+ * per value, above it 128 buckets per power of two, so that a value read back is less than 0.4 %
+ * off. Values over 2^40 are counted as 2^40. One thread records; others may read while it does and
+ * see each count some moment old.
  */
 enum {
     HISTOGRAM_SUB_BITS = 7,

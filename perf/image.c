@@ -36,8 +36,8 @@ encode_props(struct image_plan *plan, const struct perf_options *o)
 }
 
 void
-image_plan_init(struct image_plan *plan, const struct perf_options *o, const struct routing *routing,
-                uint32_t frame_max)
+image_plan_init(struct image_plan *plan, const struct perf_options *o,
+                const struct routing *routing, uint32_t frame_max)
 {
     *plan = (struct image_plan){
         .routing = routing,
@@ -74,11 +74,12 @@ add_message(struct image *image, unsigned at, uint64_t number)
     const struct image_plan *plan = image->plan;
     unsigned channel = image_channel(image, number), producer = image->first_producer + channel - 1;
     char room[ROUTING_KEY_ROOM];
-    union amqp_args publish = {.basic_publish = {
-                                   .exchange = plan->routing->exchange,
-                                   .routing_key = routing_key(plan->routing, producer, number / plan->n_channels, room),
-                                   .mandatory = plan->mandatory,
-                               }};
+    union amqp_args publish = {
+        .basic_publish = {
+            .exchange = plan->routing->exchange,
+            .routing_key = routing_key(plan->routing, producer, number / plan->n_channels, room),
+            .mandatory = plan->mandatory,
+        }};
     struct slice props = bytes_slice(&plan->props);
     size_t n = amqp_method_frame_size(AMQP_basic_publish, &publish) + AMQP_FRAME_OVERHEAD +
                AMQP_CONTENT_HEADER_FIXED + props.n;

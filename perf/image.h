@@ -7,12 +7,13 @@
 #include "perf/routing.h"
 
 /*
- * Messages as they go over the wire, built ahead: a producer's image holds many complete messages one behind the
- * other, and sending them costs no more than patching the stamps at the beginning of their bodies. What is behind
- * the first body frame of a message with several is the same for all and kept once per channel number.
+ * Messages as they go over the wire, built ahead: a producer's image holds many complete messages
+ * one behind the other, and sending them costs no more than patching the stamps at the beginning of
+ * their bodies. What is behind the first body frame of a message with several is the same for all
+ * and kept once per channel number.
  *
- * A stamp: time (8 bytes, ns), number of the message in its producer channel modulo 2^32 (4), producer channel (4);
- * bodies under 16 bytes do without the last, those under 12 carry no stamp.
+ * A stamp: time (8 bytes, ns), number of the message in its producer channel modulo 2^32 (4),
+ * producer channel (4); bodies under 16 bytes do without the last, those under 12 carry no stamp.
  */
 
 /* What all producers of a run have in common. */
@@ -26,8 +27,8 @@ struct image_plan {
     struct bytes *tails; /* per channel: body frames behind the first */
 };
 
-void image_plan_init(struct image_plan *plan, const struct perf_options *o, const struct routing *routing,
-                     uint32_t frame_max);
+void image_plan_init(struct image_plan *plan, const struct perf_options *o,
+                     const struct routing *routing, uint32_t frame_max);
 void image_plan_free(struct image_plan *plan);
 
 struct image {
@@ -41,12 +42,13 @@ struct image {
 };
 
 /* An image of about `room` bytes, of one message at least. */
-void image_init(struct image *image, const struct image_plan *plan, unsigned first_producer, size_t room);
+void image_init(struct image *image, const struct image_plan *plan, unsigned first_producer,
+                size_t room);
 void image_free(struct image *image);
 
 /*
- * Prepares messages from number `first` (counted over all channels of the connection, which take turns) on and tells
- * where they stand in the image. Returns how many, at most `want`.
+ * Prepares messages from number `first` (counted over all channels of the connection, which take
+ * turns) on and tells where they stand in the image. Returns how many, at most `want`.
  */
 unsigned image_take(struct image *image, uint64_t first, uint64_t want, unsigned *at_r);
 

@@ -1,7 +1,7 @@
 /*
- * Frames from the broker. Deliveries are recognised by their first bytes and looked at in place: of a method, a
- * header and a body frame only the tag, the size and the stamp are read. Bodies are skipped, not collected, so that
- * their size does not matter. All else takes the decoder.
+ * Frames from the broker. Deliveries are recognised by their first bytes and looked at in place: of
+ * a method, a header and a body frame only the tag, the size and the stamp are read. Bodies are
+ * skipped, not collected, so that their size does not matter. All else takes the decoder.
  */
 #include "perf/link.h"
 
@@ -66,12 +66,14 @@ take_method(struct link *link, struct channel *ch, uint16_t channel_id, enum amq
     case AMQP_basic_ack:
         if (ch == NULL || !link->is_producer)
             return malformed(link);
-        producer_confirm(link, ch, args->basic_ack.delivery_tag, args->basic_ack.multiple, &n->confirmed);
+        producer_confirm(link, ch, args->basic_ack.delivery_tag, args->basic_ack.multiple,
+                         &n->confirmed);
         return true;
     case AMQP_basic_nack:
         if (ch == NULL || !link->is_producer)
             return malformed(link);
-        producer_confirm(link, ch, args->basic_nack.delivery_tag, args->basic_nack.multiple, &n->nacked);
+        producer_confirm(link, ch, args->basic_nack.delivery_tag, args->basic_nack.multiple,
+                         &n->nacked);
         return true;
     case AMQP_basic_return:
         if (ch == NULL)
@@ -94,12 +96,15 @@ take_method(struct link *link, struct channel *ch, uint16_t channel_id, enum amq
         conn_send(&link->conn, channel_id, AMQP_channel_flow_ok, &answer);
         return true;
     case AMQP_basic_cancel:
-        run_fail(link_run_of(link), "the broker cancelled consumer %.*s", SLICE_FMT(args->basic_cancel.consumer_tag));
+        run_fail(link_run_of(link), "the broker cancelled consumer %.*s",
+                 SLICE_FMT(args->basic_cancel.consumer_tag));
         return false;
     case AMQP_channel_close:
-        return take_close(link, "channel", args->channel_close.reply_code, args->channel_close.reply_text);
+        return take_close(link, "channel", args->channel_close.reply_code,
+                          args->channel_close.reply_text);
     case AMQP_connection_close:
-        return take_close(link, "connection", args->connection_close.reply_code, args->connection_close.reply_text);
+        return take_close(link, "connection", args->connection_close.reply_code,
+                          args->connection_close.reply_text);
     default:
         run_fail(link_run_of(link), "unexpected %s from the broker", amqp_method_info(id)->name);
         return false;
@@ -115,7 +120,8 @@ take_method_frame(struct link *link, uint16_t channel_id, struct slice payload)
     if (payload.n < METHOD_ID_SIZE)
         return malformed(link);
     if (get_u32(payload.p) == (60U << 16 | 60U))
-        return take_deliver(link, ch, slice_of(payload.p + METHOD_ID_SIZE, payload.n - METHOD_ID_SIZE));
+        return take_deliver(link, ch,
+                            slice_of(payload.p + METHOD_ID_SIZE, payload.n - METHOD_ID_SIZE));
     struct reader r = reader_init(payload);
     uint16_t class_id = read_u16(&r), method_id = read_u16(&r);
     enum amqp_method_id id = amqp_method_find(class_id, method_id);
@@ -152,7 +158,8 @@ take_header_frame(struct link *link, uint16_t channel_id, struct slice payload)
 
 /* `have` of the frame's `size` body bytes stand at p: all, or enough for a stamp. */
 static bool
-take_body_frame(struct link *link, uint16_t channel_id, const uint8_t *p, uint32_t size, size_t have)
+take_body_frame(struct link *link, uint16_t channel_id, const uint8_t *p, uint32_t size,
+                size_t have)
 {
     struct channel *ch = find_channel(link, channel_id);
 
@@ -170,7 +177,8 @@ take_body_frame(struct link *link, uint16_t channel_id, const uint8_t *p, uint32
 /* --- frames --- */
 
 /*
- * Takes the frame at p, of which n bytes have come. Returns the bytes it used; 0 when it needs more, or the run failed.
+ * Takes the frame at p, of which n bytes have come. Returns the bytes it used; 0 when it needs
+ * more, or the run failed.
  */
 static size_t
 take_frame(struct link *link, const uint8_t *p, size_t n)
@@ -189,7 +197,8 @@ take_frame(struct link *link, const uint8_t *p, size_t n)
     if (head.type == AMQP_FRAME_BODY) {
         if (have < (head.size < PERF_STAMP_FULL ? head.size : PERF_STAMP_FULL))
             return 0;
-        if (!take_body_frame(link, head.channel, payload, head.size, have < head.size ? have : head.size))
+        if (!take_body_frame(link, head.channel, payload, head.size,
+                             have < head.size ? have : head.size))
             return 0;
         if (n >= total)
             return total;

@@ -19,7 +19,8 @@ struct channel {
     bool stamped; /* the beginning of its body was seen */
     bool redelivered;
     uint64_t tag, body_left;
-    /* Producer: confirms. Tags below `base` are confirmed; sent_us[tag & mask] is 0 for the confirmed ones above it. */
+    /* Producer: confirms. Tags below `base` are confirmed; sent_us[tag & mask] is 0 for the
+     * confirmed ones above it. */
     uint64_t published, base;
     uint64_t *sent_us;
     uint64_t mask;
@@ -33,18 +34,18 @@ struct link {
     struct conn conn;
     struct worker *worker;
     bool is_producer;
-    bool done;             /* has sent or received all that it was to */
-    bool held;             /* the broker wants no publishing now */
-    bool rate_held;        /* a consumer that must not read before `due` */
-    uint32_t interest;     /* what epoll watches for */
-    uint64_t skip;         /* bytes of the current frame that nobody needs to look at */
+    bool done;         /* has sent or received all that it was to */
+    bool held;         /* the broker wants no publishing now */
+    bool rate_held;    /* a consumer that must not read before `due` */
+    uint32_t interest; /* what epoll watches for */
+    uint64_t skip;     /* bytes of the current frame that nobody needs to look at */
     unsigned n_channels;
     struct channel *channels;
-    struct image image;    /* producer */
-    uint64_t next, limit;  /* producer: messages sent over all channels, and how many to send */
-    uint64_t rate_start;   /* ns: when the first message is due */
-    double rate;           /* messages per second; 0: unlimited */
-    uint64_t due;          /* ns: when the next one is due; 0: not waiting */
+    struct image image;   /* producer */
+    uint64_t next, limit; /* producer: messages sent over all channels, and how many to send */
+    uint64_t rate_start;  /* ns: when the first message is due */
+    double rate;          /* messages per second; 0: unlimited */
+    uint64_t due;         /* ns: when the next one is due; 0: not waiting */
 };
 
 struct worker {
@@ -55,7 +56,8 @@ struct worker {
     uint64_t timer_at; /* ns; 0: not set */
     unsigned n_links;
     struct link **links;
-    uint8_t *buffer;   /* where sockets are read to; input never outlives a read but for an incomplete frame */
+    uint8_t *buffer; /* where sockets are read to; input never outlives a read but for an incomplete
+                        frame */
     size_t buffer_size;
     struct measure measure;
 };
@@ -75,7 +77,8 @@ size_t link_input(struct link *link, const uint8_t *p, size_t n);
 void producer_init(struct link *link, unsigned number, size_t image_room);
 /* Prepares messages to be written. True when more could follow right away. */
 bool producer_fill(struct link *link);
-void producer_confirm(struct link *link, struct channel *channel, uint64_t tag, bool multiple, uint64_t *counter);
+void producer_confirm(struct link *link, struct channel *channel, uint64_t tag, bool multiple,
+                      uint64_t *counter);
 /* Notes that it has sent, and got confirmed, all that it was to. */
 void producer_check_done(struct link *link);
 
@@ -97,7 +100,8 @@ MUST_USE bool worker_start(struct worker *worker);
 void worker_wake(struct worker *worker);
 /* Waits for the thread, which ends with the run. */
 void worker_join(struct worker *worker);
-/* Ends all its connections in an orderly way, all at the same time, by `until` (ns); the thread is joined. */
+/* Ends all its connections in an orderly way, all at the same time, by `until` (ns); the thread is
+ * joined. */
 void worker_close(struct worker *worker, uint64_t until);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * coney-perf: loads a broker and measures it. The main thread sets up, starts the workers, and then only decides
- * when which phase of the run is over.
+ * coney-perf: loads a broker and measures it. The main thread sets up, starts the workers, and then
+ * only decides when which phase of the run is over.
  */
 #include <errno.h>
 #include <poll.h>
@@ -53,7 +53,8 @@ set_phase(struct run *run, enum run_phase phase)
         worker_wake(run->workers[i]);
 }
 
-/* Publishing is over: what is under way may still arrive when somebody wants to know that it does. */
+/* Publishing is over: what is under way may still arrive when somebody wants to know that it does.
+ */
 static void
 stop_publishing(struct supervisor *s, bool by_count)
 {
@@ -99,8 +100,10 @@ advance(struct supervisor *s, uint64_t now)
         set_phase(run, RUN_ENDING);
         return;
     }
-    bool consumers_done = o->consumers != 0 && __atomic_load_n(&run->consumers_left, __ATOMIC_ACQUIRE) == 0;
-    bool producers_done = o->producers != 0 && __atomic_load_n(&run->producers_left, __ATOMIC_ACQUIRE) == 0;
+    bool consumers_done =
+        o->consumers != 0 && __atomic_load_n(&run->consumers_left, __ATOMIC_ACQUIRE) == 0;
+    bool producers_done =
+        o->producers != 0 && __atomic_load_n(&run->producers_left, __ATOMIC_ACQUIRE) == 0;
     if (consumers_done && (o->pmessages == 0 || o->producers == 0 || producers_done))
         set_phase(run, RUN_ENDING);
     else if (run->phase == RUN_PUBLISHING && producers_done)
@@ -115,11 +118,13 @@ advance(struct supervisor *s, uint64_t now)
     }
 }
 
-/* Sleeps until a signal, news from a worker, or the next moment at which something is to be done. */
+/* Sleeps until a signal, news from a worker, or the next moment at which something is to be done.
+ */
 static void
 wait_for_news(struct supervisor *s)
 {
-    struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN}, {.fd = s->run->notify_fd, .events = POLLIN}};
+    struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
+                           {.fd = s->run->notify_fd, .events = POLLIN}};
     uint64_t now = clock_ns(), until = now + ns_of(3600);
 
     if (s->next_progress != 0 && s->next_progress < until)

@@ -1,6 +1,7 @@
 /*
- * PerfTest's options have short names of several letters after one dash (-qpf), which getopt_long() cannot do
- * without also taking -x for --x...: so the table is searched by exact name here, which is less code anyway.
+ * PerfTest's options have short names of several letters after one dash (-qpf), which getopt_long()
+ * cannot do without also taking -x for --x...: so the table is searched by exact name here, which
+ * is less code anyway.
  */
 #include "perf/options.h"
 
@@ -33,7 +34,7 @@ struct option_info {
 };
 
 static const struct option_info options[] = {
-#define OPT(s, l, arg, kind, field, lo, hi, help) \
+#define OPT(s, l, arg, kind, field, lo, hi, help)                                                  \
     {s, l, arg, OPTION_##kind, offsetof(struct perf_options, field), lo, hi, help},
     PERF_OPTIONS(OPT)
 #undef OPT
@@ -48,8 +49,8 @@ options_print_help(FILE *out)
     for (size_t i = 0; i < N_OPTIONS; i++) {
         const struct option_info *o = &options[i];
         char names[64];
-        int n = snprintf(names, sizeof names, "%s%s%s--%s", *o->short_name != '\0' ? "-" : "", o->short_name,
-                         *o->short_name != '\0' ? ", " : "", o->long_name);
+        int n = snprintf(names, sizeof names, "%s%s%s--%s", *o->short_name != '\0' ? "-" : "",
+                         o->short_name, *o->short_name != '\0' ? ", " : "", o->long_name);
         if (o->argument != NULL)
             snprintf(names + n, sizeof names - (size_t)n, " %s", o->argument);
         fprintf(out, "  %-38s %s\n", names, o->help);
@@ -170,7 +171,8 @@ read_arguments(struct perf_options *o, int argc, char *const argv[])
 static bool
 check(const struct perf_options *o)
 {
-    char *queue = o->queue_pattern != NULL ? pattern_expand(o->queue_pattern, 1) : mem_strdup(o->queue);
+    char *queue =
+        o->queue_pattern != NULL ? pattern_expand(o->queue_pattern, 1) : mem_strdup(o->queue);
     char *key = o->key_pattern != NULL ? pattern_expand(o->key_pattern, 1) : mem_strdup("");
     bool expands = queue != NULL && key != NULL;
 

@@ -2,7 +2,8 @@
 
 #include "perf/clock.h"
 
-/* Due times closer than this are served together: a wake-up per message would cost more than the messages. */
+/* Due times closer than this are served together: a wake-up per message would cost more than the
+ * messages. */
 enum { RATE_STEP_NS = 50000 };
 
 static void
@@ -45,7 +46,8 @@ min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* The number of the first message that the confirm windows forbid: channels take turns, so one that is full stops all. */
+/* The number of the first message that the confirm windows forbid: channels take turns, so one that
+ * is full stops all. */
 static uint64_t
 window_end(const struct link *link, unsigned window)
 {
@@ -87,7 +89,8 @@ allowed(struct link *link)
 
 /* --- sending --- */
 
-/* Unlimited producers share one reading of the clock per batch; those with a rate get a fresh one per message. */
+/* Unlimited producers share one reading of the clock per batch; those with a rate get a fresh one
+ * per message. */
 static void
 stamp_batch(struct link *link, unsigned at, unsigned n)
 {
@@ -151,12 +154,14 @@ confirm_one(struct link *link, struct channel *ch, uint64_t tag)
 }
 
 void
-producer_confirm(struct link *link, struct channel *ch, uint64_t tag, bool multiple, uint64_t *counter)
+producer_confirm(struct link *link, struct channel *ch, uint64_t tag, bool multiple,
+                 uint64_t *counter)
 {
     uint64_t n = 0;
 
     if (ch->sent_us == NULL || tag > ch->published || (tag == 0 && !multiple)) {
-        run_fail(link_run_of(link), "confirm of a message that was not sent: %lu", (unsigned long)tag);
+        run_fail(link_run_of(link), "confirm of a message that was not sent: %lu",
+                 (unsigned long)tag);
         return;
     }
     if (multiple) {

@@ -53,7 +53,8 @@ totals_expected(const struct run *run, const struct totals *totals)
 {
     uint64_t lost = totals->n.returned + totals->n.nacked;
 
-    if (run->o.producers == 0 || run->o.consumers == 0 || run->o.cmessages != 0 || lost > totals->n.sent)
+    if (run->o.producers == 0 || run->o.consumers == 0 || run->o.cmessages != 0 ||
+        lost > totals->n.sent)
         return 0;
     return (totals->n.sent - lost) * run->routing->copies;
 }
@@ -103,15 +104,16 @@ report_free(struct report **report)
 void
 report_begin(struct report *r)
 {
-    fprintf(r->progress, "id: %s, load begins: %u producers, %u consumers, %u queues\n", r->run->o.id,
-            r->run->o.producers, r->run->o.consumers, r->run->routing->n_queues);
+    fprintf(r->progress, "id: %s, load begins: %u producers, %u consumers, %u queues\n",
+            r->run->o.id, r->run->o.producers, r->run->o.consumers, r->run->routing->n_queues);
     fflush(r->progress);
     r->cpu = cpu_now();
     r->began = r->last = clock_ns();
 }
 
 static void
-print_latency(FILE *out, const char *name, const struct histogram *now, const struct histogram *before)
+print_latency(FILE *out, const char *name, const struct histogram *now,
+              const struct histogram *before)
 {
     struct histogram part = *now;
 
@@ -119,8 +121,9 @@ print_latency(FILE *out, const char *name, const struct histogram *now, const st
     struct percentiles p = histogram_percentiles(&part);
     if (p.count != 0)
         fprintf(out,
-                ", min/median/75th/95th/99th %s: %" PRIu64 "/%" PRIu64 "/%" PRIu64 "/%" PRIu64 "/%" PRIu64 " us", name,
-                p.min, p.p50, p.p75, p.p95, p.p99);
+                ", min/median/75th/95th/99th %s: %" PRIu64 "/%" PRIu64 "/%" PRIu64 "/%" PRIu64
+                "/%" PRIu64 " us",
+                name, p.min, p.p50, p.p75, p.p95, p.p99);
 }
 
 void
@@ -137,16 +140,20 @@ report_progress(struct report *r)
     if (o->producers != 0)
         fprintf(r->progress, ", sent: %.0f msg/s", (double)(n->sent - before->sent) / dt);
     if (o->flags.mandatory)
-        fprintf(r->progress, ", returned: %.0f msg/s", (double)(n->returned - before->returned) / dt);
+        fprintf(r->progress, ", returned: %.0f msg/s",
+                (double)(n->returned - before->returned) / dt);
     if (o->confirm != 0)
         fprintf(r->progress, ", confirmed: %.0f msg/s, nacked: %.0f msg/s",
-                (double)(n->confirmed - before->confirmed) / dt, (double)(n->nacked - before->nacked) / dt);
+                (double)(n->confirmed - before->confirmed) / dt,
+                (double)(n->nacked - before->nacked) / dt);
     if (o->consumers != 0)
-        fprintf(r->progress, ", received: %.0f msg/s", (double)(n->received - before->received) / dt);
+        fprintf(r->progress, ", received: %.0f msg/s",
+                (double)(n->received - before->received) / dt);
     if (n->blocked != before->blocked)
         fputs(", blocked by the broker", r->progress);
     print_latency(r->progress, "latency", &r->totals.latency, &r->before.latency);
-    print_latency(r->progress, "confirm latency", &r->totals.confirm_latency, &r->before.confirm_latency);
+    print_latency(r->progress, "confirm latency", &r->totals.confirm_latency,
+                  &r->before.confirm_latency);
     fputc('\n', r->progress);
     fflush(r->progress);
     r->last = now;
@@ -180,8 +187,8 @@ summary_latency(const char *name, const struct histogram *h)
     struct percentiles p = histogram_percentiles(h);
 
     if (p.count != 0)
-        printf("%s: min %" PRIu64 ", median %" PRIu64 ", 75th %" PRIu64 ", 95th %" PRIu64 ", 99th %" PRIu64
-               ", 99.9th %" PRIu64 ", max %" PRIu64 " us, mean %.1f us\n",
+        printf("%s: min %" PRIu64 ", median %" PRIu64 ", 75th %" PRIu64 ", 95th %" PRIu64
+               ", 99th %" PRIu64 ", 99.9th %" PRIu64 ", max %" PRIu64 " us, mean %.1f us\n",
                name, p.min, p.p50, p.p75, p.p95, p.p99, p.p999, p.max, p.mean);
 }
 
@@ -191,22 +198,23 @@ print_text(const struct report *r, uint64_t missing)
     const struct perf_options *o = &r->run->o;
     const struct totals *t = &r->totals;
 
-    printf("id: %s, total: %.3fs, sent: %" PRIu64 ", confirmed: %" PRIu64 ", nacked: %" PRIu64 ", returned: %" PRIu64
-           ", received: %" PRIu64 ", redelivered: %" PRIu64 ", missing: %" PRIu64 "\n",
-           o->id, seconds(r->last - r->began), t->n.sent, t->n.confirmed, t->n.nacked, t->n.returned, t->n.received,
-           t->n.redelivered, missing);
+    printf("id: %s, total: %.3fs, sent: %" PRIu64 ", confirmed: %" PRIu64 ", nacked: %" PRIu64
+           ", returned: %" PRIu64 ", received: %" PRIu64 ", redelivered: %" PRIu64
+           ", missing: %" PRIu64 "\n",
+           o->id, seconds(r->last - r->began), t->n.sent, t->n.confirmed, t->n.nacked,
+           t->n.returned, t->n.received, t->n.redelivered, missing);
     if (o->producers != 0)
         printf("sending rate avg: %.0f msg/s\n", rate(t->n.sent, &t->sent));
     if (o->consumers != 0)
         printf("receiving rate avg: %.0f msg/s\n", rate(t->n.received, &t->received));
     summary_latency("latency", &t->latency);
     summary_latency("confirm latency", &t->confirm_latency);
-    printf("CPU of coney-perf: %.3f s user, %.3f s system, %.3f us per message\n", r->cpu.user, r->cpu.system,
-           cpu_us_per_message(r));
+    printf("CPU of coney-perf: %.3f s user, %.3f s system, %.3f us per message\n", r->cpu.user,
+           r->cpu.system, cpu_us_per_message(r));
     if (r->run->verify != NULL) {
         struct verify_result v = verify_result(r->run->verify);
-        printf("verified: %" PRIu64 " different, %" PRIu64 " duplicates, %" PRIu64 " out of order, %" PRIu64
-               " of others\n",
+        printf("verified: %" PRIu64 " different, %" PRIu64 " duplicates, %" PRIu64
+               " out of order, %" PRIu64 " of others\n",
                v.distinct, v.duplicates, v.out_of_order, v.foreign);
     }
 }
@@ -236,8 +244,9 @@ json_latency(const char *key, const struct histogram *h)
 {
     struct percentiles p = histogram_percentiles(h);
 
-    printf(",\"%s\":{\"count\":%" PRIu64 ",\"mean\":%.1f,\"min\":%" PRIu64 ",\"p50\":%" PRIu64 ",\"p75\":%" PRIu64
-           ",\"p95\":%" PRIu64 ",\"p99\":%" PRIu64 ",\"p999\":%" PRIu64 ",\"max\":%" PRIu64 "}",
+    printf(",\"%s\":{\"count\":%" PRIu64 ",\"mean\":%.1f,\"min\":%" PRIu64 ",\"p50\":%" PRIu64
+           ",\"p75\":%" PRIu64 ",\"p95\":%" PRIu64 ",\"p99\":%" PRIu64 ",\"p999\":%" PRIu64
+           ",\"max\":%" PRIu64 "}",
            key, p.count, p.mean, p.min, p.p50, p.p75, p.p95, p.p99, p.p999, p.max);
 }
 
@@ -249,21 +258,22 @@ print_json(const struct report *r, uint64_t missing)
 
     putchar('{');
     json_string("id", o->id);
-    printf(",\"version\":\"%s\",\"time_s\":%.6f,\"size\":%" PRIu64 ",\"producers\":%u,\"consumers\":%u", PACKAGE_VERSION,
-           seconds(r->last - r->began), o->size, o->producers, o->consumers);
+    printf(",\"version\":\"%s\",\"time_s\":%.6f,\"size\":%" PRIu64
+           ",\"producers\":%u,\"consumers\":%u",
+           PACKAGE_VERSION, seconds(r->last - r->began), o->size, o->producers, o->consumers);
 #define C(name) printf(",\"" #name "\":%" PRIu64, t->n.name);
     PERF_COUNTERS(C)
 #undef C
-    printf(",\"missing\":%" PRIu64 ",\"send_rate\":%.1f,\"receive_rate\":%.1f", missing, rate(t->n.sent, &t->sent),
-           rate(t->n.received, &t->received));
+    printf(",\"missing\":%" PRIu64 ",\"send_rate\":%.1f,\"receive_rate\":%.1f", missing,
+           rate(t->n.sent, &t->sent), rate(t->n.received, &t->received));
     json_latency("latency_us", &t->latency);
     json_latency("confirm_latency_us", &t->confirm_latency);
-    printf(",\"cpu\":{\"user_s\":%.6f,\"system_s\":%.6f,\"us_per_message\":%.4f}", r->cpu.user, r->cpu.system,
-           cpu_us_per_message(r));
+    printf(",\"cpu\":{\"user_s\":%.6f,\"system_s\":%.6f,\"us_per_message\":%.4f}", r->cpu.user,
+           r->cpu.system, cpu_us_per_message(r));
     if (r->run->verify != NULL) {
         struct verify_result v = verify_result(r->run->verify);
-        printf(",\"verify\":{\"distinct\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"out_of_order\":%" PRIu64
-               ",\"foreign\":%" PRIu64 "}",
+        printf(",\"verify\":{\"distinct\":%" PRIu64 ",\"duplicates\":%" PRIu64
+               ",\"out_of_order\":%" PRIu64 ",\"foreign\":%" PRIu64 "}",
                v.distinct, v.duplicates, v.out_of_order, v.foreign);
     }
     putchar(',');

@@ -29,8 +29,9 @@ routing_new(const struct perf_options *o)
     r->n_queues = o->queue_pattern != NULL ? (unsigned)(o->queue_to - o->queue_from + 1) : 1;
     r->queues = mem_zalloc(r->n_queues * sizeof *r->queues);
     for (unsigned i = 0; i < r->n_queues; i++)
-        r->queues[i] = o->queue_pattern != NULL ? pattern_expand(o->queue_pattern, o->queue_from + i)
-                                                : mem_strdup(o->queue);
+        r->queues[i] = o->queue_pattern != NULL
+                           ? pattern_expand(o->queue_pattern, o->queue_from + i)
+                           : mem_strdup(o->queue);
     if (o->routing_key != NULL || o->key_pattern != NULL) {
         r->n_keys = o->key_pattern != NULL ? (unsigned)(o->key_to - o->key_from + 1) : 1;
         r->keys = mem_zalloc(r->n_keys * sizeof *r->keys);
@@ -70,7 +71,8 @@ mix(uint64_t x)
 }
 
 struct slice
-routing_key(const struct routing *r, unsigned producer, uint64_t sequence, char room[ROUTING_KEY_ROOM])
+routing_key(const struct routing *r, unsigned producer, uint64_t sequence,
+            char room[ROUTING_KEY_ROOM])
 {
     if (r->random_key) {
         uint64_t value = mix(((uint64_t)producer << 40) + sequence + 1);
@@ -84,7 +86,8 @@ routing_key(const struct routing *r, unsigned producer, uint64_t sequence, char 
 char *
 routing_topic_pattern(const char *type, unsigned n)
 {
-    /* They share words with "stock.eur.N.quote", so that a broker has to walk some of them to find that out. */
+    /* They share words with "stock.eur.N.quote", so that a broker has to walk some of them to find
+     * that out. */
     if (strcmp(type, "topic") == 0) {
         switch (n % 20) {
         case 0:

@@ -37,7 +37,8 @@ routing_cycle(const struct routing *r)
 enum { ROUTING_KEY_ROOM = 24 };
 
 /* Routing key of message `sequence` of a producer channel; a random one is written to `room`. */
-struct slice routing_key(const struct routing *r, unsigned producer, uint64_t sequence, char room[ROUTING_KEY_ROOM]);
+struct slice routing_key(const struct routing *r, unsigned producer, uint64_t sequence,
+                         char room[ROUTING_KEY_ROOM]);
 
 /* The pattern of the n-th of --topic-bindings: none of them matches a key that ends in ".quote". */
 char *routing_topic_pattern(const char *type, unsigned n);

@@ -24,7 +24,8 @@ run_fail(struct run *run, const char *fmt, ...)
     if (vasprintf(&text, fmt, ap) < 0)
         mem_exhausted(strlen(fmt));
     va_end(ap);
-    if (!__atomic_compare_exchange_n(&run->error, &none, text, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+    if (!__atomic_compare_exchange_n(&run->error, &none, text, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE))
         free(text);
     run_notify(run);
 }

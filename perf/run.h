@@ -13,11 +13,12 @@
 #include "perf/verify.h"
 
 /*
- * One run: set up over blocking connections by the main thread (setup.c), then loaded by worker threads, each with
- * its own epoll and its own share of the connections (worker.c), while the main thread reports (report.c, main.c).
- * A worker's counters are written by it alone and read by the main thread at any time.
+ * One run: set up over blocking connections by the main thread (setup.c), then loaded by worker
+ * threads, each with its own epoll and its own share of the connections (worker.c), while the main
+ * thread reports (report.c, main.c). A worker's counters are written by it alone and read by the
+ * main thread at any time.
  */
-#define PERF_COUNTERS(C)                                                                                         \
+#define PERF_COUNTERS(C)                                                                           \
     C(sent) C(confirmed) C(nacked) C(returned) C(received) C(redelivered) C(blocked)
 
 struct counters {

@@ -11,7 +11,8 @@ enum { IMAGE_BUDGET = 2 * 1024 * 1024, IMAGE_MIN = 16 * 1024, IMAGE_MAX = 128 * 
 /* --- topology, over a connection of its own --- */
 
 static bool
-call(struct conn *conn, enum amqp_method_id id, union amqp_args args, enum amqp_method_id answer, char **error_r)
+call(struct conn *conn, enum amqp_method_id id, union amqp_args args, enum amqp_method_id answer,
+     char **error_r)
 {
     union amqp_args reply;
 
@@ -45,7 +46,8 @@ declare_queue(struct conn *conn, const struct perf_options *o, const char *name,
 }
 
 static bool
-bind(struct conn *conn, const struct perf_options *o, const char *queue, struct slice key, char **error_r)
+bind(struct conn *conn, const struct perf_options *o, const char *queue, struct slice key,
+     char **error_r)
 {
     union amqp_args args = {.queue_bind = {
                                 .queue = slice_str(queue),
@@ -98,8 +100,8 @@ bind_queue(struct conn *conn, const struct run *run, const char *queue, char **e
 }
 
 /*
- * The queue with many bindings is exclusive to the connection that declares it, so that it goes away with it: that
- * connection stays for the run.
+ * The queue with many bindings is exclusive to the connection that declares it, so that it goes
+ * away with it: that connection stays for the run.
  */
 static bool
 bind_other_queue(struct conn *conn, const struct run *run, char **error_r)
@@ -142,8 +144,8 @@ open_channels(struct link *link, char **error_r)
     union amqp_args none = {0}, reply;
 
     for (unsigned i = 0; i < link->n_channels; i++) {
-        if (!conn_call(&link->conn, link->channels[i].id, AMQP_channel_open, &none, AMQP_channel_open_ok, &reply,
-                       error_r))
+        if (!conn_call(&link->conn, link->channels[i].id, AMQP_channel_open, &none,
+                       AMQP_channel_open_ok, &reply, error_r))
             return false;
     }
     return true;
@@ -155,8 +157,8 @@ select_confirms(struct link *link, char **error_r)
     union amqp_args none = {0}, reply;
 
     for (unsigned i = 0; i < link->n_channels; i++) {
-        if (!conn_call(&link->conn, link->channels[i].id, AMQP_confirm_select, &none, AMQP_confirm_select_ok, &reply,
-                       error_r))
+        if (!conn_call(&link->conn, link->channels[i].id, AMQP_confirm_select, &none,
+                       AMQP_confirm_select_ok, &reply, error_r))
             return false;
     }
     return true;
@@ -165,10 +167,12 @@ select_confirms(struct link *link, char **error_r)
 static bool
 set_prefetch(struct link *link, unsigned count, bool global, char **error_r)
 {
-    union amqp_args args = {.basic_qos = {.prefetch_count = (uint16_t)count, .global = global}}, reply;
+    union amqp_args args = {.basic_qos = {.prefetch_count = (uint16_t)count, .global = global}},
+                    reply;
 
     for (unsigned i = 0; count != 0 && i < link->n_channels; i++) {
-        if (!conn_call(&link->conn, link->channels[i].id, AMQP_basic_qos, &args, AMQP_basic_qos_ok, &reply, error_r))
+        if (!conn_call(&link->conn, link->channels[i].id, AMQP_basic_qos, &args, AMQP_basic_qos_ok,
+                       &reply, error_r))
             return false;
     }
     return true;
@@ -212,7 +216,8 @@ add_link(struct run *run, bool is_producer, unsigned number, char **error_r)
     link->worker = run->workers[number % run->n_workers];
     if (ok && is_producer) {
         producer_init(link, number, image_room(run));
-        ok = open_channels(link, error_r) && (run->o.confirm == 0 || select_confirms(link, error_r));
+        ok =
+            open_channels(link, error_r) && (run->o.confirm == 0 || select_confirms(link, error_r));
     } else if (ok) {
         consumer_init(link, number);
         ok = open_channels(link, error_r) && set_prefetch(link, run->o.qos, false, error_r) &&

@@ -4,8 +4,8 @@
 #include "perf/run.h"
 
 /*
- * Declares and binds what the run needs, opens all connections and gives them to the workers. False, with the run's
- * error set, when that fails.
+ * Declares and binds what the run needs, opens all connections and gives them to the workers.
+ * False, with the run's error set, when that fails.
  */
 MUST_USE bool setup_run(struct run *run);
 

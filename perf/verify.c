@@ -60,7 +60,8 @@ mark(struct seen *seen, uint32_t sequence)
 }
 
 void
-verify_message(struct verify *v, unsigned producer, unsigned queue, uint32_t sequence, bool redelivered)
+verify_message(struct verify *v, unsigned producer, unsigned queue, uint32_t sequence,
+               bool redelivered)
 {
     pthread_mutex_lock(&v->lock);
     if (producer >= v->producers || queue >= v->queues)

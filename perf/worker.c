@@ -1,7 +1,7 @@
 /*
- * A worker's loop. Level-triggered epoll; a socket is watched for output only while there is something to write, so
- * that producers held back by confirms, a rate or the broker cost nothing. One read and one write per connection
- * and round, so that no connection starves another.
+ * A worker's loop. Level-triggered epoll; a socket is watched for output only while there is
+ * something to write, so that producers held back by confirms, a rate or the broker cost nothing.
+ * One read and one write per connection and round, so that no connection starves another.
  */
 #include "perf/link.h"
 
@@ -18,8 +18,8 @@
 
 enum {
     READ_SIZE = 256 * 1024,
-    RATED_READ_SIZE = 4096,     /* for consumers with a rate: what has been read counts as consumed */
-    MAX_CONTROL = 1024 * 1024,  /* unsent acks above this stop reading */
+    RATED_READ_SIZE = 4096, /* for consumers with a rate: what has been read counts as consumed */
+    MAX_CONTROL = 1024 * 1024, /* unsent acks above this stop reading */
     MAX_EVENTS = 256,
 };
 

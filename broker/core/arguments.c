@@ -13,9 +13,6 @@
 #define RES_FMT "%s " RESOURCE_FMT
 #define RES_ARGS(res) (res)->kind, RESOURCE_ARGS((res)->vhost, (res)->name)
 
-/* RabbitMQ's upper bound for times: ten years in ms. */
-#define TIME_MAX INT64_C(315360000000)
-
 /* --- validity --- */
 
 struct argument {
@@ -163,8 +160,8 @@ check_other_type(const struct resource *res, const struct argument *arg, const s
 }
 
 static const struct argument queue_arguments[] = {
-    {"x-expires", check_integer, 1, TIME_MAX, true},
-    {"x-message-ttl", check_integer, 0, TIME_MAX, true},
+    {"x-expires", check_integer, 1, ARGUMENT_TIME_MAX, true},
+    {"x-message-ttl", check_integer, 0, ARGUMENT_TIME_MAX, true},
     {"x-dead-letter-exchange", check_exchange_name, 0, 0, true},
     {"x-dead-letter-routing-key", check_string, 0, 0, true},
     {"x-max-length", check_integer, 0, INT64_MAX, true},

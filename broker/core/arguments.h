@@ -8,6 +8,9 @@
 
 struct vhost;
 
+/* RabbitMQ's upper bound for times: ten years in ms. */
+#define ARGUMENT_TIME_MAX INT64_C(315360000000)
+
 /* What an error text says about the thing whose arguments are looked at. */
 struct resource {
     const char *kind; /* "queue" or "exchange" */

@@ -388,7 +388,7 @@ channel_body_end(struct channel *ch)
         end_content(ch);
 }
 
-/* --- queues by name --- */
+/* --- queues and exchanges by name --- */
 
 bool
 channel_queue_name(const struct channel *ch, struct slice given, struct slice *name_r,
@@ -404,6 +404,16 @@ channel_queue_name(const struct channel *ch, struct slice given, struct slice *n
     return true;
 }
 
+bool
+channel_fail_locked(const struct queue *q, struct amqp_error *err)
+{
+    return amqp_fail(err, AMQP_RESOURCE_LOCKED,
+                     "cannot obtain exclusive access to locked queue " RESOURCE_FMT
+                     ". It could be originally declared on another connection or the exclusive "
+                     "property value does not match that of the original declaration.",
+                     RESOURCE_ARGS(q->vhost, q->name));
+}
+
 struct queue *
 channel_queue(struct channel *ch, struct slice name, struct amqp_error *err)
 {
@@ -415,12 +425,27 @@ channel_queue(struct channel *ch, struct slice name, struct amqp_error *err)
         return NULL;
     }
     if (q->owner != NULL && q->owner != c) {
-        amqp_fail(err, AMQP_RESOURCE_LOCKED,
-                  "cannot obtain exclusive access to locked queue " RESOURCE_FMT
-                  ". It could be originally declared on another connection or the exclusive "
-                  "property value does not match that of the original declaration.",
-                  RESOURCE_ARGS(c->vhost, name));
+        channel_fail_locked(q, err);
         return NULL;
     }
     return q;
+}
+
+struct exchange *
+channel_exchange(struct channel *ch, struct slice name, struct amqp_error *err)
+{
+    struct vhost *v = ch->connection->vhost;
+    struct exchange *x = vhost_find_exchange(v, name);
+
+    if (x == NULL)
+        amqp_fail(err, AMQP_NOT_FOUND, "no exchange " RESOURCE_FMT, RESOURCE_ARGS(v, name));
+    return x;
+}
+
+bool
+channel_not_default(struct slice exchange, struct amqp_error *err)
+{
+    if (exchange.n != 0)
+        return true;
+    return amqp_fail(err, AMQP_ACCESS_REFUSED, "operation not permitted on the default exchange");
 }

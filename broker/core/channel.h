@@ -19,6 +19,7 @@
 
 struct connection;
 struct exchange;
+struct queue;
 
 /* What a channel must receive next. */
 enum content_state { CONTENT_NONE, CONTENT_HEADER, CONTENT_BODY };
@@ -146,5 +147,14 @@ bool channel_queue_name(const struct channel *ch, struct slice given, struct sli
 
 /* The queue of this name, if there is one and it is not exclusive to another connection. */
 struct queue *channel_queue(struct channel *ch, struct slice name, struct amqp_error *err);
+
+/* The exchange of this name, if there is one. */
+struct exchange *channel_exchange(struct channel *ch, struct slice name, struct amqp_error *err);
+
+/* The name is not the default exchange's, on which most operations are refused. */
+bool channel_not_default(struct slice exchange, struct amqp_error *err);
+
+/* 405 for a queue that is exclusive to another connection, or not as exclusive as the request says. */
+bool channel_fail_locked(const struct queue *q, struct amqp_error *err);
 
 #endif

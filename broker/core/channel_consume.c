@@ -175,8 +175,8 @@ channel_on_basic_get(struct channel *ch, const union amqp_args *args, struct amq
         channel_send(ch, AMQP_basic_get_empty, &empty);
         return true;
     }
-    uint64_t tag = ++ch->last_tag, left = q->ready.count;
-    delivery_get_ok(ch, e.message, tag, e.redelivered, left < UINT32_MAX ? (uint32_t)left : UINT32_MAX);
+    uint64_t tag = ++ch->last_tag;
+    delivery_get_ok(ch, e.message, tag, e.redelivered, queue_message_count(q));
     if (m->no_ack)
         message_unref(e.message);
     else

@@ -13,25 +13,6 @@ vhost_of(const struct channel *ch)
     return ch->connection->vhost;
 }
 
-static bool
-not_default(struct slice name, struct amqp_error *err)
-{
-    if (name.n != 0)
-        return true;
-    return amqp_fail(err, AMQP_ACCESS_REFUSED, "operation not permitted on the default exchange");
-}
-
-static struct exchange *
-find(struct channel *ch, struct slice name, struct amqp_error *err)
-{
-    struct exchange *x = vhost_find_exchange(vhost_of(ch), name);
-
-    if (x == NULL)
-        amqp_fail(err, AMQP_NOT_FOUND, "no exchange " RESOURCE_FMT,
-                  RESOURCE_ARGS(vhost_of(ch), name));
-    return x;
-}
-
 /* --- declare --- */
 
 static const struct exchange_type *
@@ -83,10 +64,10 @@ declare(struct channel *ch, const struct amqp_exchange_declare *m, struct amqp_e
     struct name name = name_clean(m->exchange);
 
     if (m->passive)
-        return not_default(name_slice(&name), err) && find(ch, name_slice(&name), err) != NULL;
+        return channel_not_default(name_slice(&name), err) && channel_exchange(ch, name_slice(&name), err) != NULL;
 
     const struct exchange_type *type = find_type(m->type, err);
-    if (type == NULL || !not_default(name_slice(&name), err))
+    if (type == NULL || !channel_not_default(name_slice(&name), err))
         return false;
     struct exchange *x = vhost_find_exchange(vhost_of(ch), name_slice(&name));
     if (x != NULL)
@@ -113,7 +94,7 @@ channel_on_exchange_delete(struct channel *ch, const union amqp_args *args, stru
     struct name cleaned = name_clean(m->exchange);
     struct slice name = name_slice(&cleaned);
 
-    if (!not_default(name, err))
+    if (!channel_not_default(name, err))
         return false;
     if (slice_starts(name, "amq."))
         return amqp_fail(err, AMQP_ACCESS_REFUSED,
@@ -138,12 +119,12 @@ channel_on_exchange_bind(struct channel *ch, const union amqp_args *args, struct
     const struct amqp_exchange_bind *m = &args->exchange_bind;
     struct name destination = name_clean(m->destination), source = name_clean(m->source);
 
-    if (!not_default(name_slice(&destination), err) || !not_default(name_slice(&source), err))
+    if (!channel_not_default(name_slice(&destination), err) || !channel_not_default(name_slice(&source), err))
         return false;
-    struct exchange *from = find(ch, name_slice(&source), err);
+    struct exchange *from = channel_exchange(ch, name_slice(&source), err);
     if (from == NULL)
         return false;
-    struct exchange *to = find(ch, name_slice(&destination), err);
+    struct exchange *to = channel_exchange(ch, name_slice(&destination), err);
     if (to == NULL ||
         !exchange_bind(from, (struct destination){.exchange = to}, m->routing_key, m->arguments, err))
         return false;
@@ -158,7 +139,7 @@ channel_on_exchange_unbind(struct channel *ch, const union amqp_args *args, stru
     const struct amqp_exchange_unbind *m = &args->exchange_unbind;
     struct name destination = name_clean(m->destination), source = name_clean(m->source);
 
-    if (!not_default(name_slice(&destination), err) || !not_default(name_slice(&source), err))
+    if (!channel_not_default(name_slice(&destination), err) || !channel_not_default(name_slice(&source), err))
         return false;
     struct exchange *from = vhost_find_exchange(vhost_of(ch), name_slice(&source));
     struct exchange *to = vhost_find_exchange(vhost_of(ch), name_slice(&destination));

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "broker/core/arguments.h"
 #include "broker/core/broker.h"
 #include "broker/core/channel.h"
 #include "broker/core/delivery.h"
@@ -9,9 +10,6 @@
 #include "broker/core/sender_keys.h"
 #include "broker/core/vhost.h"
 #include "protocol/props.h"
-
-/* RabbitMQ's upper bound for times: ten years in ms. */
-#define EXPIRATION_MAX INT64_C(315360000000)
 
 /* --- basic.publish --- */
 
@@ -46,7 +44,7 @@ check_expiration(struct slice s, struct amqp_error *err)
     int64_t v = 0;
 
     while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9') {
-        if (v <= EXPIRATION_MAX)
+        if (v <= ARGUMENT_TIME_MAX)
             v = v * 10 + (s.p[i] - '0');
         i++;
     }
@@ -61,7 +59,7 @@ check_expiration(struct slice s, struct amqp_error *err)
         return amqp_fail(err, AMQP_PRECONDITION_FAILED,
                          "invalid expiration '%.*s': {value_negative,%.*s}", SLICE_FMT(s),
                          SLICE_FMT(s));
-    if (v > EXPIRATION_MAX)
+    if (v > ARGUMENT_TIME_MAX)
         return amqp_fail(err, AMQP_PRECONDITION_FAILED,
                          "invalid expiration '%.*s': {value_too_large,%.*s}", SLICE_FMT(s),
                          (int)(s.n - sign), (const char *)s.p + sign);
@@ -105,15 +103,12 @@ check_publish(struct channel *ch, struct amqp_error *err)
                   (unsigned long long)v->broker->settings->max_message_size);
         return NULL;
     }
-    struct slice name = message_exchange(content->message);
-    struct exchange *x = vhost_find_exchange(v, name);
-    if (x == NULL) {
-        amqp_fail(err, AMQP_NOT_FOUND, "no exchange " RESOURCE_FMT, RESOURCE_ARGS(v, name));
+    struct exchange *x = channel_exchange(ch, message_exchange(content->message), err);
+    if (x == NULL)
         return NULL;
-    }
     if (x->internal) {
         amqp_fail(err, AMQP_ACCESS_REFUSED, "cannot publish to internal exchange " RESOURCE_FMT,
-                  RESOURCE_ARGS(v, name));
+                  RESOURCE_ARGS(v, x->name));
         return NULL;
     }
     return check_props(ch, content->message, err) ? x : NULL;

@@ -14,13 +14,6 @@ vhost_of(const struct channel *ch)
     return ch->connection->vhost;
 }
 
-/* Counts go over the wire in 32 bits. */
-static uint32_t
-count32(uint64_t n)
-{
-    return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
-}
-
 /* --- declare --- */
 
 /* The channel's other methods mean this queue when they name none. */
@@ -42,11 +35,7 @@ check_same(struct channel *ch, struct queue *q, const struct amqp_queue_declare 
     if (channel_queue(ch, q->name, err) == NULL)
         return NULL;
     if ((q->owner != NULL) != m->exclusive) {
-        amqp_fail(err, AMQP_RESOURCE_LOCKED,
-                  "cannot obtain exclusive access to locked queue " RESOURCE_FMT
-                  ". It could be originally declared on another connection or the exclusive "
-                  "property value does not match that of the original declaration.",
-                  RESOURCE_ARGS(q->vhost, q->name));
+        channel_fail_locked(q, err);
         return NULL;
     }
     /* An exclusive queue is transient whatever its durable bit says. */
@@ -102,7 +91,7 @@ channel_on_queue_declare(struct channel *ch, const union amqp_args *args, struct
         return true;
     union amqp_args ok = {.queue_declare_ok = {
                               .queue = q->name,
-                              .message_count = count32(q->ready.count),
+                              .message_count = queue_message_count(q),
                               .consumer_count = q->n_consumers,
                           }};
     channel_send(ch, AMQP_queue_declare_ok, &ok);
@@ -128,9 +117,7 @@ resolve_ends(struct channel *ch, struct slice queue, struct slice exchange, stru
     ends_r->queue = name_clean(name);
     ends_r->exchange = name_clean(exchange);
     ends_r->key = queue.n == 0 && key.n == 0 ? name_slice(&ends_r->queue) : key;
-    if (ends_r->exchange.len == 0)
-        return amqp_fail(err, AMQP_ACCESS_REFUSED, "operation not permitted on the default exchange");
-    return true;
+    return channel_not_default(name_slice(&ends_r->exchange), err);
 }
 
 bool
@@ -142,10 +129,9 @@ channel_on_queue_bind(struct channel *ch, const union amqp_args *args, struct am
 
     if (!resolve_ends(ch, m->queue, m->exchange, m->routing_key, &ends, err))
         return false;
-    struct exchange *x = vhost_find_exchange(vhost_of(ch), name_slice(&ends.exchange));
+    struct exchange *x = channel_exchange(ch, name_slice(&ends.exchange), err);
     if (x == NULL)
-        return amqp_fail(err, AMQP_NOT_FOUND, "no exchange " RESOURCE_FMT,
-                         RESOURCE_ARGS(vhost_of(ch), name_slice(&ends.exchange)));
+        return false;
     struct queue *q = channel_queue(ch, name_slice(&ends.queue), err);
     if (q == NULL ||
         !exchange_bind(x, (struct destination){.queue = q}, ends.key, m->arguments, err))
@@ -183,7 +169,8 @@ channel_on_queue_purge(struct channel *ch, const union amqp_args *args, struct a
 
     if (!channel_queue_name(ch, m->queue, &name, err) || (q = channel_queue(ch, name, err)) == NULL)
         return false;
-    union amqp_args ok = {.queue_purge_ok = {.message_count = count32(queue_purge(q))}};
+    union amqp_args ok = {.queue_purge_ok = {.message_count = queue_message_count(q)}};
+    queue_purge(q);
     if (!m->nowait)
         channel_send(ch, AMQP_queue_purge_ok, &ok);
     return true;
@@ -218,7 +205,7 @@ channel_on_queue_delete(struct channel *ch, const union amqp_args *args, struct 
     if (q != NULL) {
         if (!check_delete(ch, q, m, err))
             return false;
-        ok.queue_delete_ok.message_count = count32(q->ready.count);
+        ok.queue_delete_ok.message_count = queue_message_count(q);
         queue_delete(q);
     }
     if (!m->nowait)

@@ -200,6 +200,8 @@ connection_start_heartbeat(struct connection *c)
 {
     if (c->heartbeat == 0)
         return;
+    /* What is waiting counts as sent: only what comes after it can spare us the next heartbeat. */
+    c->sent_before = c->sent + c->out.bytes;
     timer_start(&c->broker->timers, &c->heartbeat_timer,
                 c->broker->now + c->heartbeat * UINT64_C(1000) / 2);
 }
@@ -230,7 +232,6 @@ on_heartbeat(struct timer *t)
         amqp_write_heartbeat(&w);
         connection_output_pending(c);
     }
-    c->sent_before = c->sent;
     connection_start_heartbeat(c);
 }
 

@@ -95,15 +95,13 @@ queue_requeue(struct queue *q, struct entry e)
     queue_schedule(q);
 }
 
-uint64_t
+void
 queue_purge(struct queue *q)
 {
-    uint64_t n = q->ready.count;
     struct entry e;
 
     while (backlog_pop(&q->ready, &e))
         message_unref(e.message);
-    return n;
 }
 
 /* --- dispatch --- */

@@ -60,8 +60,15 @@ bool queue_take(struct queue *q, struct entry *e_r);
 /* Puts a delivered message back to its place, now redelivered; drops it when the queue is gone. */
 void queue_requeue(struct queue *q, struct entry e);
 
-/* Drops all ready messages and returns how many there were. */
-uint64_t queue_purge(struct queue *q);
+/* Drops all ready messages. */
+void queue_purge(struct queue *q);
+
+/* Ready messages, as AMQP counts them: in 32 bits. */
+static inline uint32_t
+queue_message_count(const struct queue *q)
+{
+    return q->ready.count < UINT32_MAX ? (uint32_t)q->ready.count : UINT32_MAX;
+}
 
 /* Puts the queue on its vhost's list if it has a message and somebody who may take it. */
 void queue_schedule(struct queue *q);

@@ -28,7 +28,7 @@ begin(unsigned setup)
 static void
 save(const char *name)
 {
-    char *path = mem_printf("%s/session-%s", out_dir, name);
+    char *path = mem_printf("%s/seed-%s", out_dir, name);
     FILE *f = fopen(path, "wb");
 
     MUST(!w.bad);

@@ -1,5 +1,7 @@
 #include "base/buf.h"
 
+#include <stdio.h>
+
 #include "tests/unit/check_util.h"
 
 /* --- slices --- */
@@ -35,6 +37,17 @@ START_TEST(test_slice_starts)
     ck_assert(slice_starts(slice_str("x"), ""));
     ck_assert(slice_starts(slice_of(NULL, 0), ""));
     ck_assert(!slice_starts(slice_of(NULL, 0), "a"));
+}
+END_TEST
+
+START_TEST(test_slice_fmt)
+{
+    char text[16];
+
+    snprintf(text, sizeof text, "'%.*s'", SLICE_FMT(slice_of("abcd", 3)));
+    ck_assert_str_eq(text, "'abc'");
+    snprintf(text, sizeof text, "'%.*s'", SLICE_FMT(slice_of(NULL, 0)));
+    ck_assert_str_eq(text, "''");
 }
 END_TEST
 
@@ -252,6 +265,7 @@ main(void)
     tcase_add_test(tc, test_slice_eq);
     tcase_add_test(tc, test_slice_is);
     tcase_add_test(tc, test_slice_starts);
+    tcase_add_test(tc, test_slice_fmt);
     suite_add_tcase(suite, tc);
 
     tc = tcase_create("reader");

@@ -80,6 +80,9 @@ START_TEST(test_strings)
     s = mem_printf("%s-%d", "queue", 42);
     ck_assert_str_eq(s, "queue-42");
     free(s);
+    s = mem_printf("%s", "");
+    ck_assert_str_eq(s, "");
+    free(s);
 }
 END_TEST
 

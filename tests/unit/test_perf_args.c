@@ -47,9 +47,12 @@ static const struct {
     uint64_t n;
     const char *expanded; /* NULL: refused */
 } patterns[] = {
-    {"perf-%d", 7, "perf-7"}, {"%03d.x", 42, "042.x"}, {"a%02d", 1234, "a1234"}, {"%d", UINT32_MAX, "4294967295"},
-    {"plain", 1, NULL},       {"%s", 1, NULL},         {"%d%d", 1, NULL},        {"%d%n", 1, NULL},
-    {"%", 1, NULL},           {"%0d", 1, NULL},        {"%99d", 1, NULL},
+    {"perf-%d", 7, "perf-7"}, {"%03d.x", 42, "042.x"},
+    {"a%02d", 1234, "a1234"}, {"%d", UINT32_MAX, "4294967295"},
+    {"plain", 1, NULL},       {"%s", 1, NULL},
+    {"%d%d", 1, NULL},        {"%d%n", 1, NULL},
+    {"%", 1, NULL},           {"%0d", 1, NULL},
+    {"%99d", 1, NULL},
 };
 
 START_TEST(pattern)
@@ -95,7 +98,8 @@ START_TEST(tables)
     struct slice s = bytes_slice(&table);
     ck_assert(amqp_table_check(s));
     ck_assert(amqp_table_get(s, "x-max-length", &v) && v.tag == AMQP_TAG_INT64 && v.i == 10);
-    ck_assert(amqp_table_get(s, "x-mode", &v) && v.tag == AMQP_TAG_LONGSTR && slice_is(v.s, "lazy"));
+    ck_assert(amqp_table_get(s, "x-mode", &v) && v.tag == AMQP_TAG_LONGSTR &&
+              slice_is(v.s, "lazy"));
     ck_assert(amqp_table_get(s, "x-on", &v) && v.tag == AMQP_TAG_BOOL && v.boolean);
     ck_assert(amqp_table_get(s, "n", &v) && v.tag == AMQP_TAG_INT64 && v.i == -5);
     ck_assert(amqp_table_get(s, "text", &v) && v.tag == AMQP_TAG_LONGSTR && slice_is(v.s, "1a"));
@@ -113,8 +117,10 @@ START_TEST(properties)
     struct bytes headers = {0};
     struct amqp_value v;
 
-    ck_assert(props_parse("priority=5,contentType=text/plain,delivery_mode=2,x-id=7", &props, &headers));
-    ck_assert_uint_eq(props.flags, AMQP_PROP(priority) | AMQP_PROP(content_type) | AMQP_PROP(delivery_mode));
+    ck_assert(
+        props_parse("priority=5,contentType=text/plain,delivery_mode=2,x-id=7", &props, &headers));
+    ck_assert_uint_eq(props.flags,
+                      AMQP_PROP(priority) | AMQP_PROP(content_type) | AMQP_PROP(delivery_mode));
     ck_assert_uint_eq(props.priority, 5);
     ck_assert_uint_eq(props.delivery_mode, 2);
     ck_assert(slice_is(props.content_type, "text/plain"));

@@ -60,7 +60,8 @@ static struct slice
 check_message(uint64_t n, unsigned at, const char *key)
 {
     uint16_t channel = (uint16_t)image_channel(&image, n);
-    struct slice in = slice_of(image.buf.p + image.start[at], image.start[at + 1] - image.start[at]);
+    struct slice in =
+        slice_of(image.buf.p + image.start[at], image.start[at + 1] - image.start[at]);
     struct amqp_basic_publish publish;
     struct amqp_content_header header;
 
@@ -121,7 +122,7 @@ check_turns(void)
     }
 }
 
-#define KEYS_IN_TURN \
+#define KEYS_IN_TURN                                                                               \
     "coney-perf -X 2 -t topic --routing-key-pattern k.%d --routing-key-from 4 --routing-key-to 6"
 
 START_TEST(turns_in_fixed_image)
