@@ -9,9 +9,9 @@
 #include "base/slice.h"
 
 /*
- * Big-endian reading and writing with a sticky error: after the first access out of bounds every further
- * one is harmless (reads give 0, writes do nothing) and `bad` stays set, so that callers check once.
- * A bound is always compared with what remains, never with a sum that could wrap.
+ * Big-endian reading and writing with a sticky error: after the first access out of bounds every
+ * further one is harmless (reads give 0, writes do nothing) and `bad` stays set, so that callers
+ * check once. A bound is always compared with what remains, never with a sum that could wrap.
  */
 
 struct reader {

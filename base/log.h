@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 /*
- * One line per event on stderr (a service manager adds the rest): time, level, text. RabbitMQ's level names.
- * Safe from any thread: a line is one write(2). Payloads and secrets are never logged.
+ * One line per event on stderr (a service manager adds the rest): time, level, text. RabbitMQ's
+ * level names. Safe from any thread: a line is one write(2). Payloads and secrets are never logged.
  */
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR, LOG_CRITICAL, LOG_NONE };
 
@@ -20,8 +20,8 @@ bool log_level_parse(const char *name, enum log_level *level_r);
 void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * A peer can cause a line with every few bytes it sends, and writing may wait for whoever reads our log: above so many
- * lines a second they are only counted.
+ * A peer can cause a line with every few bytes it sends, and writing may wait for whoever reads our
+ * log: above so many lines a second they are only counted.
  */
 enum { LOG_LINES_PER_SECOND = 500 };
 
@@ -30,7 +30,8 @@ struct log_throttle {
     atomic_uint lines; /* wanted in it */
 };
 
-/* True when a line may go out in this second; `missed_r` is how many did not in the one before, told once. */
+/* True when a line may go out in this second; `missed_r` is how many did not in the one before,
+ * told once. */
 bool log_throttle_pass(struct log_throttle *t, int64_t second, unsigned *missed_r);
 
 #define log_debug(...) log_msg(LOG_DEBUG, __VA_ARGS__)

@@ -7,13 +7,14 @@
 #define MUST_USE __attribute__((warn_unused_result))
 
 /*
- * Memory for the daemon's own structures. The plain functions never return NULL: when the system has no
- * memory for a few hundred bytes there is nothing sensible left to do, and the process aborts with a line
- * on stderr. Where a peer chooses the size, use mem_try_alloc() and refuse the peer instead.
- * Everything is released with free().
+ * Memory for the daemon's own structures. The plain functions never return NULL: when the system
+ * has no memory for a few hundred bytes there is nothing sensible left to do, and the process
+ * aborts with a line on stderr. Where a peer chooses the size, use mem_try_alloc() and refuse the
+ * peer instead. Everything is released with free().
  */
 
-/* True in a build with AddressSanitizer: free lists should then keep nothing, or they hide what it looks for. */
+/* True in a build with AddressSanitizer: free lists should then keep nothing, or they hide what it
+ * looks for. */
 #if defined __SANITIZE_ADDRESS__
 #define MEM_IS_CHECKED 1
 #elif defined __has_feature
@@ -41,7 +42,8 @@ mem_alloc(size_t n)
 /* n bytes, all zero. */
 void *mem_zalloc(size_t n);
 
-/* Room for `n` elements of `size` bytes in place of `p` (which may be NULL). Aborts on overflow too. */
+/* Room for `n` elements of `size` bytes in place of `p` (which may be NULL). Aborts on overflow
+ * too. */
 void *mem_resize(void *p, size_t n, size_t size);
 
 /* A copy of `n` bytes; valid to free() when n is 0. */

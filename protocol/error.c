@@ -9,8 +9,8 @@ const char *
 amqp_error_name(uint16_t code)
 {
     switch (code) {
-#define E(name, c, scope) \
-    case c:               \
+#define E(name, c, scope)                                                                          \
+    case c:                                                                                        \
         return #name;
         AMQP_ERRORS(E)
 #undef E
@@ -23,8 +23,8 @@ enum amqp_scope
 amqp_error_scope(uint16_t code)
 {
     switch (code) {
-#define E(name, c, scope) \
-    case c:               \
+#define E(name, c, scope)                                                                          \
+    case c:                                                                                        \
         return scope;
         AMQP_ERRORS(E)
 #undef E
@@ -52,7 +52,8 @@ amqp_fail(struct amqp_error *err, enum amqp_reply_code code, const char *fmt, ..
     char text[1024];
     va_list ap;
 
-    int n = snprintf(text, sizeof text, "%s%s", amqp_error_name((uint16_t)code), fmt != NULL ? " - " : "");
+    int n = snprintf(text, sizeof text, "%s%s", amqp_error_name((uint16_t)code),
+                     fmt != NULL ? " - " : "");
     int m = 0;
     if (fmt != NULL) {
         va_start(ap, fmt);

@@ -23,9 +23,10 @@ struct amqp_error {
 };
 
 /*
- * Fills in `err` with the constant's name, " - " and the detail, cut to 255 bytes ending in "..." on a character
- * boundary (RabbitMQ cuts to 255 characters). If the text is not UTF-8, bytes that are not ASCII become '?'. No format (NULL) gives the bare constant. Always returns false, so
- * that a request's handler can end with `return amqp_fail(...)`.
+ * Fills in `err` with the constant's name, " - " and the detail, cut to 255 bytes ending in "..."
+ * on a character boundary (RabbitMQ cuts to 255 characters). If the text is not UTF-8, bytes that
+ * are not ASCII become '?'. No format (NULL) gives the bare constant. Always returns false, so that
+ * a request's handler can end with `return amqp_fail(...)`.
  */
 bool amqp_fail(struct amqp_error *err, enum amqp_reply_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

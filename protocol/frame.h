@@ -54,16 +54,20 @@ struct amqp_content_header {
     struct slice props; /* flags and values, not yet looked into */
 };
 
-/* Reads a content header frame's payload; false when it is shorter than its fixed part and the property flags. */
-MUST_USE bool amqp_content_header_decode(struct slice payload, struct amqp_content_header *header_r);
+/* Reads a content header frame's payload; false when it is shorter than its fixed part and the
+ * property flags. */
+MUST_USE bool amqp_content_header_decode(struct slice payload,
+                                         struct amqp_content_header *header_r);
 
 /* Bytes of a whole method frame, and the frame: the writer gets bad when it has less room. */
 size_t amqp_method_frame_size(enum amqp_method_id id, const union amqp_args *args);
 void amqp_write_method_frame(struct writer *w, uint16_t channel, enum amqp_method_id id,
                              const union amqp_args *args);
 
-/* A content header frame of class basic; AMQP_FRAME_OVERHEAD + AMQP_CONTENT_HEADER_FIXED + props.n bytes. */
-void amqp_write_header_frame(struct writer *w, uint16_t channel, uint64_t body_size, struct slice props);
+/* A content header frame of class basic; AMQP_FRAME_OVERHEAD + AMQP_CONTENT_HEADER_FIXED + props.n
+ * bytes. */
+void amqp_write_header_frame(struct writer *w, uint16_t channel, uint64_t body_size,
+                             struct slice props);
 
 /* One body frame; AMQP_FRAME_OVERHEAD + body.n bytes. */
 void amqp_write_body_frame(struct writer *w, uint16_t channel, struct slice body);

@@ -6,8 +6,8 @@ enum amqp_kind
 amqp_value_kind(const struct amqp_value *v)
 {
     switch (v->tag) {
-#define T(name, tag, text, kind) \
-    case tag:                    \
+#define T(name, tag, text, kind)                                                                   \
+    case tag:                                                                                      \
         return kind;
         AMQP_TAGS(T)
 #undef T
@@ -20,8 +20,8 @@ const char *
 amqp_tag_name(uint8_t tag)
 {
     switch (tag) {
-#define T(name, t, text, kind) \
-    case t:                    \
+#define T(name, t, text, kind)                                                                     \
+    case t:                                                                                        \
         return text;
         AMQP_TAGS(T)
 #undef T

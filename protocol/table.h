@@ -10,9 +10,9 @@
 #include "protocol/tables.def"
 
 /*
- * Field tables with the type tags that RabbitMQ knows (they differ from the letter of the specification; source:
- * RabbitMQ's errata page and its behaviour). A table is handled as the raw bytes of its pairs, without the length
- * before them, and is looked into only on demand.
+ * Field tables with the type tags that RabbitMQ knows (they differ from the letter of the
+ * specification; source: RabbitMQ's errata page and its behaviour). A table is handled as the raw
+ * bytes of its pairs, without the length before them, and is looked into only on demand.
  */
 
 /* The wire's tag of each type. */
@@ -22,7 +22,8 @@ enum amqp_tag {
 #undef T
 };
 
-/* Types that may stand for each other when arguments are compared (RabbitMQ's argument equivalence). */
+/* Types that may stand for each other when arguments are compared (RabbitMQ's argument
+ * equivalence). */
 enum amqp_kind {
     AMQP_KIND_BOOL,
     AMQP_KIND_INT,
@@ -40,9 +41,9 @@ struct amqp_value {
     uint8_t tag; /* one of enum amqp_tag */
     union {
         bool boolean;
-        int64_t i;      /* all integer types */
-        uint64_t time;  /* seconds */
-        double f;       /* float and double */
+        int64_t i;     /* all integer types */
+        uint64_t time; /* seconds */
+        double f;      /* float and double */
         struct {
             uint8_t scale;
             uint32_t digits;
@@ -62,13 +63,16 @@ struct amqp_pair {
 /* True when the bytes are well-formed pairs to the last byte, nested ones included. */
 MUST_USE bool amqp_table_check(struct slice table);
 
-/* Takes the next pair off `r`, which runs over a table's bytes. False at the end or when malformed (r->bad). */
+/* Takes the next pair off `r`, which runs over a table's bytes. False at the end or when malformed
+ * (r->bad). */
 MUST_USE bool amqp_table_next(struct reader *r, struct amqp_pair *pair_r);
 
-/* Takes the next value off `r`, which runs over an array's bytes. False at the end or when malformed (r->bad). */
+/* Takes the next value off `r`, which runs over an array's bytes. False at the end or when
+ * malformed (r->bad). */
 MUST_USE bool amqp_array_next(struct reader *r, struct amqp_value *value_r);
 
-/* Looks a key up: the first of several equal ones (as RabbitMQ does). The value borrows from the table. */
+/* Looks a key up: the first of several equal ones (as RabbitMQ does). The value borrows from the
+ * table. */
 bool amqp_table_get(struct slice table, const char *key, struct amqp_value *value_r);
 
 /* The kind of a known tag. */
@@ -78,15 +82,16 @@ enum amqp_kind amqp_value_kind(const struct amqp_value *v);
 const char *amqp_tag_name(uint8_t tag);
 
 /*
- * Equality for argument equivalence and header matching: integers by number whatever their width, strings and
- * binaries by bytes, float and double by number; never across those kinds. Arrays and tables by their bytes, with
- * inner tags. S and x are equal for the same bytes.
+ * Equality for argument equivalence and header matching: integers by number whatever their width,
+ * strings and binaries by bytes, float and double by number; never across those kinds. Arrays and
+ * tables by their bytes, with inner tags. S and x are equal for the same bytes.
  */
 bool amqp_value_eq(const struct amqp_value *a, const struct amqp_value *b);
 
 /*
  * True when two well-formed tables hold the same pairs, tags included, in
- * whatever order: the identity of a binding (RabbitMQ sorts a binding's arguments and compares tags too).
+ * whatever order: the identity of a binding (RabbitMQ sorts a binding's arguments and compares tags
+ * too).
  */
 bool amqp_table_same(struct slice a, struct slice b);
 
@@ -94,8 +99,8 @@ bool amqp_table_same(struct slice a, struct slice b);
 uint64_t amqp_table_hash(struct slice table, uint64_t seed);
 
 /*
- * Writing. A nested table or array is bracketed: `uint8_t *at = amqp_write_begin(w); ...; amqp_write_end(w, at)`
- * fills in its length. Keys over 255 bytes make the writer bad.
+ * Writing. A nested table or array is bracketed: `uint8_t *at = amqp_write_begin(w); ...;
+ * amqp_write_end(w, at)` fills in its length. Keys over 255 bytes make the writer bad.
  */
 void amqp_write_key(struct writer *w, struct slice key);
 void amqp_write_str(struct writer *w, const char *key, struct slice s);

@@ -1,6 +1,7 @@
 #include "protocol/utf8.h"
 
-/* Length of the well-formed sequence at p (n > 0 bytes there), 0 if there is none. Unicode 15, table 3-7. */
+/* Length of the well-formed sequence at p (n > 0 bytes there), 0 if there is none. Unicode 15,
+ * table 3-7. */
 static size_t
 sequence_length(const uint8_t *p, size_t n)
 {

@@ -6,7 +6,8 @@
 
 #include "base/slice.h"
 
-/* True for well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms, nothing above U+10FFFF). */
+/* True for well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms, nothing above U+10FFFF).
+ */
 bool utf8_valid(struct slice s);
 
 /* The longest prefix of `s` of at most `max` bytes that does not end inside a character. */

@@ -1,6 +1,6 @@
 /*
- * Arguments of queues, exchanges and consumers: what is valid and what counts as the same, with RabbitMQ's texts. The
- * order of the list below is the order in which RabbitMQ checks and compares.
+ * Arguments of queues, exchanges and consumers: what is valid and what counts as the same, with
+ * RabbitMQ's texts. The order of the list below is the order in which RabbitMQ checks and compares.
  */
 #include "broker/core/arguments.h"
 
@@ -17,9 +17,10 @@
 
 struct argument {
     const char *name;
-    /* The value is good; otherwise false with RabbitMQ's reason in `why` (or an error of its own). */
-    bool (*check)(const struct resource *res, const struct argument *arg, const struct amqp_value *v,
-                  struct amqp_error *err);
+    /* The value is good; otherwise false with RabbitMQ's reason in `why` (or an error of its own).
+     */
+    bool (*check)(const struct resource *res, const struct argument *arg,
+                  const struct amqp_value *v, struct amqp_error *err);
     int64_t min, max; /* of integers */
     bool ineffective; /* accepted, stored and compared, but without effect in this version */
 };
@@ -28,13 +29,13 @@ static bool
 invalid(const struct resource *res, const struct argument *arg, struct amqp_error *err,
         const char *why)
 {
-    return amqp_fail(err, AMQP_PRECONDITION_FAILED, "invalid arg '%s' for " RES_FMT ": %s", arg->name,
-                     RES_ARGS(res), why);
+    return amqp_fail(err, AMQP_PRECONDITION_FAILED, "invalid arg '%s' for " RES_FMT ": %s",
+                     arg->name, RES_ARGS(res), why);
 }
 
 static bool
-unacceptable_type(const struct resource *res, const struct argument *arg, const struct amqp_value *v,
-                  struct amqp_error *err)
+unacceptable_type(const struct resource *res, const struct argument *arg,
+                  const struct amqp_value *v, struct amqp_error *err)
 {
     char why[64];
 
@@ -68,7 +69,8 @@ check_integer(const struct resource *res, const struct argument *arg, const stru
     else if (v->i < arg->min)
         snprintf(why, sizeof why, "{value_zero,%lld}", (long long)v->i);
     else if (v->i > arg->max)
-        snprintf(why, sizeof why, arg->max == UINT8_MAX ? "{max_value_exceeded,%lld}" : "{value_too_large,%lld}",
+        snprintf(why, sizeof why,
+                 arg->max == UINT8_MAX ? "{max_value_exceeded,%lld}" : "{value_too_large,%lld}",
                  (long long)v->i);
     else
         return true;
@@ -155,8 +157,8 @@ check_other_type(const struct resource *res, const struct argument *arg, const s
 {
     (void)v;
     return amqp_fail(err, AMQP_PRECONDITION_FAILED,
-                     "invalid arg '%s' for " RES_FMT " of queue type rabbit_classic_queue", arg->name,
-                     RES_ARGS(res));
+                     "invalid arg '%s' for " RES_FMT " of queue type rabbit_classic_queue",
+                     arg->name, RES_ARGS(res));
 }
 
 static const struct argument queue_arguments[] = {
@@ -217,7 +219,8 @@ arguments_check_queue(const struct resource *res, struct slice arguments, struct
 {
     struct amqp_value v;
 
-    if (!refuse_foreign(res, foreign_queue_arguments, COUNT(foreign_queue_arguments), arguments, err))
+    if (!refuse_foreign(res, foreign_queue_arguments, COUNT(foreign_queue_arguments), arguments,
+                        err))
         return false;
     for (size_t i = 0; i < COUNT(queue_arguments); i++) {
         const struct argument *arg = &queue_arguments[i];

@@ -18,8 +18,10 @@ struct resource {
     struct slice name;
 };
 
-/* The arguments of a queue that is being declared are ones that RabbitMQ takes for a classic queue. */
-bool arguments_check_queue(const struct resource *res, struct slice arguments, struct amqp_error *err);
+/* The arguments of a queue that is being declared are ones that RabbitMQ takes for a classic queue.
+ */
+bool arguments_check_queue(const struct resource *res, struct slice arguments,
+                           struct amqp_error *err);
 
 /* The alternate-exchange of an exchange that is being declared, if any, is a longstr. */
 bool arguments_check_exchange(const struct resource *res, struct slice arguments,
@@ -30,8 +32,9 @@ bool arguments_check_consumer(const struct resource *res, struct slice arguments
                               int64_t *priority_r, struct amqp_error *err);
 
 /*
- * Equivalence of a redeclaration with what is there (RabbitMQ's rules: flags exactly, and the arguments that it
- * compares, by value within the same kind of type). False with RabbitMQ's text in `err`.
+ * Equivalence of a redeclaration with what is there (RabbitMQ's rules: flags exactly, and the
+ * arguments that it compares, by value within the same kind of type). False with RabbitMQ's text in
+ * `err`.
  */
 bool arguments_same_flag(const struct resource *res, const char *field, bool given, bool current,
                          struct amqp_error *err);

@@ -10,10 +10,10 @@ struct message;
 /*
  * The ready messages of a queue in the order of their sequence numbers.
  *
- * A message that was never delivered always has a larger number than every one that was, since deliveries start at
- * the front. So two parts suffice: a list of blocks that only grows at its end and shrinks at its start, and a heap
- * of returned entries, all of which come before the list. Requeueing to the original position is a heap insertion,
- * in whatever order entries come back.
+ * A message that was never delivered always has a larger number than every one that was, since
+ * deliveries start at the front. So two parts suffice: a list of blocks that only grows at its end
+ * and shrinks at its start, and a heap of returned entries, all of which come before the list.
+ * Requeueing to the original position is a heap insertion, in whatever order entries come back.
  */
 struct entry {
     struct message *message;

@@ -9,8 +9,8 @@
 #include "broker/core/vhost.h"
 
 /*
- * Messages handed out in one tick, so that reading and writing get their turn. More than one turn of reading brings in,
- * or queues would grow although their consumers are willing.
+ * Messages handed out in one tick, so that reading and writing get their turn. More than one turn
+ * of reading brings in, or queues would grow although their consumers are willing.
  */
 enum { DISPATCH_PER_TICK = 65536 };
 
@@ -100,5 +100,5 @@ broker_shutdown(struct broker *b)
     struct connection *c, *next;
 
     TAILQ_FOREACH_SAFE(c, &b->connections, link, next)
-        connection_force_close(c, "broker forced connection closure with reason 'shutdown'");
+    connection_force_close(c, "broker forced connection closure with reason 'shutdown'");
 }

@@ -15,9 +15,9 @@ struct settings {
     uint16_t channel_max, heartbeat;
     uint32_t frame_max, initial_frame_max;
     uint64_t max_message_size;
-    uint32_t handshake_timeout;      /* ms */
-    uint32_t consumer_max;           /* per channel; 0: no limit */
-    uint64_t output_high_watermark;  /* bytes */
+    uint32_t handshake_timeout;     /* ms */
+    uint32_t consumer_max;          /* per channel; 0: no limit */
+    uint64_t output_high_watermark; /* bytes */
 };
 
 /* One slot per connection, for handles that outlive it: slot number and generation. */
@@ -43,7 +43,8 @@ struct broker {
     struct connection_list pending; /* with output to write */
     struct channel_list settling;   /* with confirms to tell */
     bool tick_wanted;
-    uint64_t work; /* messages put into queues and header bindings tried, ever: see connection_input() */
+    uint64_t
+        work; /* messages put into queues and header bindings tried, ever: see connection_input() */
 };
 
 /* A broker with the default vhost. Settings are borrowed for its lifetime. */
@@ -53,8 +54,9 @@ struct broker *broker_new(const struct settings *settings, const struct env *env
 void broker_free(struct broker *b);
 
 /*
- * The middle of a tick: hands out messages (a bounded number; asks for another tick if there is more to do) and
- * tells publishers what is confirmed. Then write the output of what is in b->pending.
+ * The middle of a tick: hands out messages (a bounded number; asks for another tick if there is
+ * more to do) and tells publishers what is confirmed. Then write the output of what is in
+ * b->pending.
  */
 void broker_tick(struct broker *b);
 

@@ -1,6 +1,7 @@
 /*
- * Channels: their life, the order of frames on them, and the dispatch of methods to handlers. What the methods do is
- * in channel_exchange.c, channel_queue.c, channel_publish.c (publish, confirm, tx) and channel_consume.c.
+ * Channels: their life, the order of frames on them, and the dispatch of methods to handlers. What
+ * the methods do is in channel_exchange.c, channel_queue.c, channel_publish.c (publish, confirm,
+ * tx) and channel_consume.c.
  */
 #include "broker/core/channel.h"
 
@@ -93,7 +94,8 @@ channel_send(struct channel *ch, enum amqp_method_id id, const union amqp_args *
 }
 
 void
-channel_fail(struct channel *ch, const struct amqp_error *err, uint16_t class_id, uint16_t method_id)
+channel_fail(struct channel *ch, const struct amqp_error *err, uint16_t class_id,
+             uint16_t method_id)
 {
     struct slice text = amqp_error_text(err);
     union amqp_args args = {.channel_close = {
@@ -165,7 +167,8 @@ close_channel(struct channel *ch)
     connection_send(c, number, AMQP_channel_close_ok, &ok);
 }
 
-/* Methods for a channel that we have closed: only the end of it, or the client's own close, mean anything. */
+/* Methods for a channel that we have closed: only the end of it, or the client's own close, mean
+ * anything. */
 static void
 closing_method(struct channel *ch, enum amqp_method_id id)
 {
@@ -190,9 +193,10 @@ static channel_method_fn *const handlers[AMQP_METHOD_COUNT] = {
 static void
 fail_content_order(struct channel *ch)
 {
-    const char *text = ch->content.state == CONTENT_HEADER
-                           ? "expected content header for class 60, got non content header frame instead"
-                           : "expected content body, got non content body frame instead";
+    const char *text =
+        ch->content.state == CONTENT_HEADER
+            ? "expected content header for class 60, got non content header frame instead"
+            : "expected content body, got non content body frame instead";
 
     fail(ch->connection, AMQP_UNEXPECTED_FRAME, text, 60, 40);
 }
@@ -260,7 +264,8 @@ channel_on_access_request(struct channel *ch, const union amqp_args *args, struc
 
 /* --- content --- */
 
-/* The channel that a content frame is for; NULL when it is dropped or the connection has failed by it. */
+/* The channel that a content frame is for; NULL when it is dropped or the connection has failed by
+ * it. */
 static struct channel *
 content_channel(struct connection *c, uint16_t number)
 {
@@ -279,8 +284,8 @@ content_channel(struct connection *c, uint16_t number)
 #define BODY_SIZE_CAP 536870912U
 
 static bool
-begin_content(struct channel *ch, const struct amqp_content_header *h, const struct amqp_props *props,
-              struct amqp_error *err)
+begin_content(struct channel *ch, const struct amqp_content_header *h,
+              const struct amqp_props *props, struct amqp_error *err)
 {
     struct content *content = &ch->content;
 

@@ -100,14 +100,16 @@ void channel_tell_confirms(struct channel *ch);
 typedef bool channel_method_fn(struct channel *ch, const union amqp_args *args,
                                struct amqp_error *err);
 
-/* The methods that a client may send on an open channel, beside channel.open, close and close-ok. */
+/* The methods that a client may send on an open channel, beside channel.open, close and close-ok.
+ */
 #define CHANNEL_HANDLERS(H)                                                                        \
-    H(channel, flow) H(access, request)                                                            \
-    H(exchange, declare) H(exchange, delete) H(exchange, bind) H(exchange, unbind)                 \
-    H(queue, declare) H(queue, bind) H(queue, purge) H(queue, delete) H(queue, unbind)             \
-    H(basic, qos) H(basic, consume) H(basic, cancel) H(basic, publish) H(basic, get) H(basic, ack) \
-    H(basic, reject) H(basic, recover_async) H(basic, recover) H(basic, nack)                      \
-    H(confirm, select) H(tx, select) H(tx, commit) H(tx, rollback)
+    H(channel, flow)                                                                               \
+    H(access, request) H(exchange, declare) H(exchange, delete) H(exchange, bind)                  \
+        H(exchange, unbind) H(queue, declare) H(queue, bind) H(queue, purge) H(queue, delete)      \
+            H(queue, unbind) H(basic, qos) H(basic, consume) H(basic, cancel) H(basic, publish)    \
+                H(basic, get) H(basic, ack) H(basic, reject) H(basic, recover_async)               \
+                    H(basic, recover) H(basic, nack) H(confirm, select) H(tx, select)              \
+                        H(tx, commit) H(tx, rollback)
 
 #define H(c, m) channel_method_fn channel_on_##c##_##m;
 CHANNEL_HANDLERS(H)
@@ -132,7 +134,8 @@ void channel_confirm(struct channel *ch, uint64_t seq);
 
 enum settlement { SETTLE_ACK, SETTLE_REQUEUE, SETTLE_DISCARD };
 
-/* Carries out the settlement of deliveries that have left the window; descending order keeps requeues cheap. */
+/* Carries out the settlement of deliveries that have left the window; descending order keeps
+ * requeues cheap. */
 void channel_settle(struct channel *ch, const struct delivery *d, enum settlement how);
 
 /* Lets consumers that waited for credit have another look. */
@@ -141,7 +144,8 @@ void channel_wake_consumers(struct channel *ch);
 /* Requeues everything unacknowledged. */
 void channel_requeue_all(struct channel *ch);
 
-/* The queue that an empty name means: the last one declared here. NULL with `err` set when there is none. */
+/* The queue that an empty name means: the last one declared here. NULL with `err` set when there is
+ * none. */
 bool channel_queue_name(const struct channel *ch, struct slice given, struct slice *name_r,
                         struct amqp_error *err);
 
@@ -154,7 +158,8 @@ struct exchange *channel_exchange(struct channel *ch, struct slice name, struct 
 /* The name is not the default exchange's, on which most operations are refused. */
 bool channel_not_default(struct slice exchange, struct amqp_error *err);
 
-/* 405 for a queue that is exclusive to another connection, or not as exclusive as the request says. */
+/* 405 for a queue that is exclusive to another connection, or not as exclusive as the request says.
+ */
 bool channel_fail_locked(const struct queue *q, struct amqp_error *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* The consuming half of class basic: qos, consume, cancel, get, deliveries and their settlement, recover. */
+/* The consuming half of class basic: qos, consume, cancel, get, deliveries and their settlement,
+ * recover. */
 #include "base/mem.h"
 #include "broker/core/arguments.h"
 #include "broker/core/broker.h"
@@ -16,13 +17,13 @@ channel_wake_consumers(struct channel *ch)
     struct consumer *c;
 
     TAILQ_FOREACH(c, &ch->consumers, channel_link)
-        consumer_wake(c);
+    consumer_wake(c);
 }
 
 /*
- * A non-global limit is RabbitMQ's default for consumers to come; here it is also given to those that are there, as
- * LavinMQ does: clients that see another product name than "RabbitMQ" count on it. A global limit is one window
- * over all of the channel's consumers (RabbitMQ up to 4.2).
+ * A non-global limit is RabbitMQ's default for consumers to come; here it is also given to those
+ * that are there, as LavinMQ does: clients that see another product name than "RabbitMQ" count on
+ * it. A global limit is one window over all of the channel's consumers (RabbitMQ up to 4.2).
  */
 bool
 channel_on_basic_qos(struct channel *ch, const union amqp_args *args, struct amqp_error *err)
@@ -38,7 +39,7 @@ channel_on_basic_qos(struct channel *ch, const union amqp_args *args, struct amq
     } else {
         ch->prefetch = m->prefetch_count;
         TAILQ_FOREACH(c, &ch->consumers, channel_link)
-            c->prefetch = m->prefetch_count;
+        c->prefetch = m->prefetch_count;
     }
     channel_wake_consumers(ch);
     channel_send(ch, AMQP_basic_qos_ok, &ok);
@@ -74,7 +75,8 @@ check_tag(struct channel *ch, struct slice tag, struct amqp_error *err)
         return amqp_fail(err, AMQP_NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'",
                          SLICE_FMT(tag));
     if (max != 0 && HASH_COUNT(ch->tags) >= max)
-        return amqp_fail(err, AMQP_NOT_ALLOWED, "reached maximum (%u) of consumers per channel", max);
+        return amqp_fail(err, AMQP_NOT_ALLOWED, "reached maximum (%u) of consumers per channel",
+                         max);
     return true;
 }
 
@@ -256,7 +258,8 @@ channel_on_basic_reject(struct channel *ch, const union amqp_args *args, struct 
 {
     const struct amqp_basic_reject *m = &args->basic_reject;
 
-    return settle_tags(ch, m->delivery_tag, false, m->requeue ? SETTLE_REQUEUE : SETTLE_DISCARD, err);
+    return settle_tags(ch, m->delivery_tag, false, m->requeue ? SETTLE_REQUEUE : SETTLE_DISCARD,
+                       err);
 }
 
 /* --- recover --- */

@@ -64,7 +64,8 @@ declare(struct channel *ch, const struct amqp_exchange_declare *m, struct amqp_e
     struct name name = name_clean(m->exchange);
 
     if (m->passive)
-        return channel_not_default(name_slice(&name), err) && channel_exchange(ch, name_slice(&name), err) != NULL;
+        return channel_not_default(name_slice(&name), err) &&
+               channel_exchange(ch, name_slice(&name), err) != NULL;
 
     const struct exchange_type *type = find_type(m->type, err);
     if (type == NULL || !channel_not_default(name_slice(&name), err))
@@ -119,14 +120,15 @@ channel_on_exchange_bind(struct channel *ch, const union amqp_args *args, struct
     const struct amqp_exchange_bind *m = &args->exchange_bind;
     struct name destination = name_clean(m->destination), source = name_clean(m->source);
 
-    if (!channel_not_default(name_slice(&destination), err) || !channel_not_default(name_slice(&source), err))
+    if (!channel_not_default(name_slice(&destination), err) ||
+        !channel_not_default(name_slice(&source), err))
         return false;
     struct exchange *from = channel_exchange(ch, name_slice(&source), err);
     if (from == NULL)
         return false;
     struct exchange *to = channel_exchange(ch, name_slice(&destination), err);
-    if (to == NULL ||
-        !exchange_bind(from, (struct destination){.exchange = to}, m->routing_key, m->arguments, err))
+    if (to == NULL || !exchange_bind(from, (struct destination){.exchange = to}, m->routing_key,
+                                     m->arguments, err))
         return false;
     if (!m->nowait)
         channel_send(ch, AMQP_exchange_bind_ok, &no_args);
@@ -139,7 +141,8 @@ channel_on_exchange_unbind(struct channel *ch, const union amqp_args *args, stru
     const struct amqp_exchange_unbind *m = &args->exchange_unbind;
     struct name destination = name_clean(m->destination), source = name_clean(m->source);
 
-    if (!channel_not_default(name_slice(&destination), err) || !channel_not_default(name_slice(&source), err))
+    if (!channel_not_default(name_slice(&destination), err) ||
+        !channel_not_default(name_slice(&source), err))
         return false;
     struct exchange *from = vhost_find_exchange(vhost_of(ch), name_slice(&source));
     struct exchange *to = vhost_find_exchange(vhost_of(ch), name_slice(&destination));

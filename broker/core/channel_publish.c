@@ -85,7 +85,8 @@ check_props(const struct channel *ch, const struct message *m, struct amqp_error
     return true;
 }
 
-/* The exchange of a publish that may go ahead; NULL with `err` set otherwise. In RabbitMQ's order of checks. */
+/* The exchange of a publish that may go ahead; NULL with `err` set otherwise. In RabbitMQ's order
+ * of checks. */
 static struct exchange *
 check_publish(struct channel *ch, struct amqp_error *err)
 {

@@ -45,7 +45,8 @@ confirms_settle(struct confirms *c, uint64_t seq, enum confirm_kind kind)
 
 /* Tells all numbers in state `which`: those below the cutoff together, the others one by one. */
 static void
-tell(struct confirms *c, uint8_t which, uint64_t cutoff, bool multiple, confirms_emit_fn *emit, void *ctx)
+tell(struct confirms *c, uint8_t which, uint64_t cutoff, bool multiple, confirms_emit_fn *emit,
+     void *ctx)
 {
     enum confirm_kind kind = which == ACKED ? CONFIRM_ACK : CONFIRM_NACK;
     uint64_t last = 0;
@@ -91,7 +92,8 @@ confirms_flush(struct confirms *c, confirms_emit_fn *emit, void *ctx)
         if (state == NACKED && nacked == UINT64_MAX)
             nacked = seq;
     }
-    /* A lone ack goes without the multiple bit, a merged nack always with it, as RabbitMQ sends them. */
+    /* A lone ack goes without the multiple bit, a merged nack always with it, as RabbitMQ sends
+     * them. */
     tell(c, ACKED, pending < nacked ? pending : nacked, n_acked > 1, emit, ctx);
     tell(c, NACKED, pending, true, emit, ctx);
     while (c->told < c->published && *state_of(c, c->told + 1) == TOLD)

@@ -6,11 +6,12 @@
 #include <stdint.h>
 
 /*
- * The publisher confirms of a channel: which sequence numbers are settled and not yet told to the publisher.
- * Numbers may settle in any order; confirms_flush() merges them as RabbitMQ does: with
+ * The publisher confirms of a channel: which sequence numbers are settled and not yet told to the
+ * publisher. Numbers may settle in any order; confirms_flush() merges them as RabbitMQ does: with
  *     cutoff = min(lowest number not settled, lowest nack of this batch)
- * everything below the cutoff is one ack with multiple set, the rest single acks in ascending order; then the
- * nacks by the same rule. A multiple nack is safe because every lower number was acked before it.
+ * everything below the cutoff is one ack with multiple set, the rest single acks in ascending
+ * order; then the nacks by the same rule. A multiple nack is safe because every lower number was
+ * acked before it.
  */
 struct confirms {
     uint64_t published; /* numbers given out: 1 .. published */

@@ -2,9 +2,9 @@
  * A connection: its life, its frames, its output. What the methods of class connection do is in
  * connection_methods.c.
  *
- * Frames are decoded in place from whatever the peer has sent so far. Methods and content headers are handled when
- * they are whole; a body frame is taken as it comes, straight into its message, so that nothing large ever waits
- * in a buffer.
+ * Frames are decoded in place from whatever the peer has sent so far. Methods and content headers
+ * are handled when they are whole; a body frame is taken as it comes, straight into its message, so
+ * that nothing large ever waits in a buffer.
  */
 #include "broker/core/connection.h"
 
@@ -19,7 +19,7 @@
 #include "protocol/table.h"
 
 enum {
-    REFUSAL_DELAY = 3000,     /* ms until a refused peer is reset: RabbitMQ's brake on guessing passwords */
+    REFUSAL_DELAY = 3000,     /* ms until a refused peer is reset: a brake on guessing passwords */
     CLOSE_OK_TIMEOUT = 30000, /* ms, at most */
     WORK_PER_TURN = 16384,    /* see connection_input() */
 };
@@ -228,7 +228,8 @@ on_heartbeat(struct timer *t)
         return;
     }
     if (c->sent == c->sent_before && c->out.bytes == 0) {
-        struct writer w = writer_init(outq_extend(&c->out, AMQP_FRAME_OVERHEAD), AMQP_FRAME_OVERHEAD);
+        struct writer w =
+            writer_init(outq_extend(&c->out, AMQP_FRAME_OVERHEAD), AMQP_FRAME_OVERHEAD);
         amqp_write_heartbeat(&w);
         connection_output_pending(c);
     }
@@ -256,7 +257,8 @@ connection_await_close(struct connection *c)
 }
 
 static void
-send_close(struct connection *c, const struct amqp_error *err, uint16_t class_id, uint16_t method_id)
+send_close(struct connection *c, const struct amqp_error *err, uint16_t class_id,
+           uint16_t method_id)
 {
     union amqp_args args = {.connection_close = {
                                 .reply_code = err->code,
@@ -324,16 +326,19 @@ show_octets(struct octets *o, struct slice payload)
 {
     size_t n = payload.n > 16 ? 16 : payload.n;
     bool printable = true;
-    int at = snprintf(o->text, sizeof o->text, payload.n > 16 ? "first 16 octets = <<" : "all octets = <<");
+    int at = snprintf(o->text, sizeof o->text,
+                      payload.n > 16 ? "first 16 octets = <<" : "all octets = <<");
 
     for (size_t i = 0; i < n; i++)
         printable &= payload.p[i] >= 0x20 && payload.p[i] < 0x7f;
     if (printable && n != 0) {
-        snprintf(o->text + at, sizeof o->text - (size_t)at, "\"%.*s\">>", (int)n, (const char *)payload.p);
+        snprintf(o->text + at, sizeof o->text - (size_t)at, "\"%.*s\">>", (int)n,
+                 (const char *)payload.p);
         return o->text;
     }
     for (size_t i = 0; i < n; i++)
-        at += snprintf(o->text + at, sizeof o->text - (size_t)at, "%s%u", i == 0 ? "" : ",", payload.p[i]);
+        at += snprintf(o->text + at, sizeof o->text - (size_t)at, "%s%u", i == 0 ? "" : ",",
+                       payload.p[i]);
     snprintf(o->text + at, sizeof o->text - (size_t)at, ">>");
     return o->text;
 }
@@ -416,7 +421,8 @@ fail_decode(struct connection *c, struct slice arguments, uint16_t class_id, uin
     size_t at = 0;
 
     for (size_t i = 0; i < arguments.n && at < sizeof text - 4; i++)
-        at += (size_t)snprintf(text + at, sizeof text - at, "%s%u", i == 0 ? "" : ",", arguments.p[i]);
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%u", i == 0 ? "" : ",",
+                               arguments.p[i]);
     text[at] = '\0';
     amqp_fail(&err, AMQP_FRAME_ERROR, "cannot decode <<%s>>", text);
     connection_fail(c, &err, class_id, method_id);
@@ -574,8 +580,8 @@ input_some(struct connection *c, const uint8_t *p, size_t n)
 }
 
 /*
- * A buffer of small publishes to an exchange with thousands of queues is work for seconds: after a fair share of it
- * others have their turn, and this connection goes on in the next.
+ * A buffer of small publishes to an exchange with thousands of queues is work for seconds: after a
+ * fair share of it others have their turn, and this connection goes on in the next.
  */
 static bool
 has_had_its_turn(struct connection *c, uint64_t work_before)

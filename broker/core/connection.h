@@ -18,11 +18,11 @@ struct broker;
 struct vhost;
 
 enum connection_state {
-    CONNECTION_HEADER,  /* the peer's protocol header is awaited */
-    CONNECTION_START,   /* start is sent */
-    CONNECTION_AUTH,    /* a password is being checked; input is held */
-    CONNECTION_TUNE,    /* tune is sent */
-    CONNECTION_OPEN,    /* tune-ok is there, open is awaited */
+    CONNECTION_HEADER, /* the peer's protocol header is awaited */
+    CONNECTION_START,  /* start is sent */
+    CONNECTION_AUTH,   /* a password is being checked; input is held */
+    CONNECTION_TUNE,   /* tune is sent */
+    CONNECTION_OPEN,   /* tune-ok is there, open is awaited */
     CONNECTION_RUNNING,
     CONNECTION_CLOSING, /* we sent close and wait for close-ok */
     CONNECTION_ENDED,   /* nothing of what comes in is looked at any more */
@@ -40,9 +40,9 @@ struct connection {
     uint64_t handle;
     enum connection_state state;
     bool peer_is_loopback;
-    bool is_pending;     /* in broker->pending */
+    bool is_pending; /* in broker->pending */
     bool input_held;
-    bool output_full;    /* consumers wait until the output is below the low-water mark */
+    bool output_full; /* consumers wait until the output is below the low-water mark */
     struct capabilities capabilities;
     uint16_t channel_max, heartbeat;
     uint32_t frame_max; /* as negotiated; before that, what is accepted */
@@ -64,10 +64,10 @@ struct connection {
     struct timer deadline; /* of the handshake or of closing */
     struct timer heartbeat_timer;
 
-    char *name;              /* "127.0.0.1:40000 -> 127.0.0.1:5672" */
-    struct slice user;       /* own copy */
-    struct slice properties; /* client-properties, own copy */
-    struct slice mechanism;  /* own copy */
+    char *name;                           /* "127.0.0.1:40000 -> 127.0.0.1:5672" */
+    struct slice user;                    /* own copy */
+    struct slice properties;              /* client-properties, own copy */
+    struct slice mechanism;               /* own copy */
     TAILQ_ENTRY(connection) link;         /* broker->connections */
     TAILQ_ENTRY(connection) pending_link; /* broker->pending */
 };
@@ -78,7 +78,8 @@ TAILQ_HEAD(connection_list, connection);
 struct connection *connection_new(struct broker *b, void *io, const char *name,
                                   bool peer_is_loopback);
 
-/* Ends it and everything it owned: unacknowledged messages are requeued, exclusive queues deleted. */
+/* Ends it and everything it owned: unacknowledged messages are requeued, exclusive queues deleted.
+ */
 void connection_free(struct connection *c);
 
 /* `n` bytes came in (for heartbeats; whether they are taken or not). */
@@ -89,9 +90,10 @@ connection_received(struct connection *c, size_t n)
 }
 
 /*
- * Handles input and returns how many bytes were taken; the rest must come again, with more behind it. Less than all
- * is taken when a frame is not complete, when input is held, or when what was taken made a lot of work (then
- * env.hold_input() has been called to hold it and let it go: it goes on after the next tick).
+ * Handles input and returns how many bytes were taken; the rest must come again, with more behind
+ * it. Less than all is taken when a frame is not complete, when input is held, or when what was
+ * taken made a lot of work (then env.hold_input() has been called to hold it and let it go: it goes
+ * on after the next tick).
  */
 size_t connection_input(struct connection *c, const uint8_t *p, size_t n);
 
@@ -130,7 +132,8 @@ void connection_method(struct connection *c, enum amqp_method_id id, const union
 /* Sends connection.start; the peer's protocol header was right. */
 void connection_start(struct connection *c);
 
-/* Ends without or with (err != NULL) a word, as RabbitMQ does during the handshake: reset 3 s later. */
+/* Ends without or with (err != NULL) a word, as RabbitMQ does during the handshake: reset 3 s
+ * later. */
 void connection_refuse(struct connection *c, const struct amqp_error *err, const char *log);
 
 /* Takes down channels and exclusive queues. */

@@ -1,4 +1,5 @@
-/* Class connection: handshake, opening a vhost, closing (AMQP 0-9-1, 1.4.2; refusals as RabbitMQ makes them). */
+/* Class connection: handshake, opening a vhost, closing (AMQP 0-9-1, 1.4.2; refusals as RabbitMQ
+ * makes them). */
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -11,14 +12,9 @@
 #include "protocol/table.h"
 
 static const char *const server_capabilities[] = {
-    "publisher_confirms",
-    "exchange_exchange_bindings",
-    "basic.nack",
-    "consumer_cancel_notify",
-    "connection.blocked",
-    "consumer_priorities",
-    "authentication_failure_close",
-    "per_consumer_qos",
+    "publisher_confirms",           "exchange_exchange_bindings", "basic.nack",
+    "consumer_cancel_notify",       "connection.blocked",         "consumer_priorities",
+    "authentication_failure_close", "per_consumer_qos",
 };
 
 static void
@@ -87,7 +83,8 @@ read_client_properties(struct connection *c, struct slice properties)
     c->capabilities.connection_blocked = capability(v.s, "connection.blocked");
 }
 
-/* Wrong credentials, whatever is wrong with them: a word to those who understand it, and a pause. */
+/* Wrong credentials, whatever is wrong with them: a word to those who understand it, and a pause.
+ */
 static void
 refuse_login(struct connection *c)
 {
@@ -111,7 +108,8 @@ on_start_ok(struct connection *c, const struct amqp_connection_start_ok *m)
     c->mechanism = own(m->mechanism);
     switch (sasl_parse(m->mechanism, m->response, &credentials)) {
     case SASL_NO_MECHANISM:
-        connection_refuse(c, NULL, "client asked for an authentication mechanism that is not offered");
+        connection_refuse(c, NULL,
+                          "client asked for an authentication mechanism that is not offered");
         break;
     case SASL_MALFORMED:
         connection_refuse(c, NULL, "malformed authentication response");
@@ -155,7 +153,8 @@ connection_authenticated(struct connection *c, bool granted)
 #define NEGOTIATION "failed to negotiate connection parameters: negotiated "
 
 static bool
-check_tune(const struct settings *s, const struct amqp_connection_tune_ok *m, struct amqp_error *err)
+check_tune(const struct settings *s, const struct amqp_connection_tune_ok *m,
+           struct amqp_error *err)
 {
     if (m->frame_max == 0)
         return amqp_fail(err, AMQP_NOT_ALLOWED,
@@ -171,11 +170,13 @@ check_tune(const struct settings *s, const struct amqp_connection_tune_ok *m, st
                          m->frame_max, AMQP_FRAME_MIN_SIZE);
     if (s->channel_max != 0 && m->channel_max == 0)
         return amqp_fail(err, AMQP_NOT_ALLOWED,
-                         NEGOTIATION "channel_max = 0 (no limit) is higher than the maximum allowed value (%u)",
+                         NEGOTIATION
+                         "channel_max = 0 (no limit) is higher than the maximum allowed value (%u)",
                          s->channel_max);
     if (s->channel_max != 0 && m->channel_max > s->channel_max)
         return amqp_fail(err, AMQP_NOT_ALLOWED,
-                         NEGOTIATION "channel_max = %u is higher than the maximum allowed value (%u)",
+                         NEGOTIATION
+                         "channel_max = %u is higher than the maximum allowed value (%u)",
                          m->channel_max, s->channel_max);
     return true;
 }

@@ -37,20 +37,22 @@ struct consumer {
 
 TAILQ_HEAD(consumer_list, consumer);
 
-/* A consumer of the queue, ready, in its channel's list. Its tag is free and the queue admits it. */
+/* A consumer of the queue, ready, in its channel's list. Its tag is free and the queue admits it.
+ */
 struct consumer *consumer_new(struct channel *ch, struct queue *q, struct slice tag, bool no_ack,
                               bool exclusive, int64_t priority, uint16_t prefetch);
 
 /*
- * Ends a consumer: no delivery follows. Its channel and its queue forget it; an auto-delete queue that loses its
- * last consumer is deleted.
+ * Ends a consumer: no delivery follows. Its channel and its queue forget it; an auto-delete queue
+ * that loses its last consumer is deleted.
  */
 void consumer_cancel(struct consumer *c);
 
 /* As consumer_cancel(), when the queue is being deleted: leaves the queue alone. */
 void consumer_detach(struct consumer *c);
 
-/* It has credit and its connection takes output: it may be next. Does nothing if it is not blocked. */
+/* It has credit and its connection takes output: it may be next. Does nothing if it is not blocked.
+ */
 void consumer_wake(struct consumer *c);
 
 /* True when another delivery may go to it now. */

@@ -1,7 +1,8 @@
 /*
- * The encoding of deliveries, the hottest output there is: the method, the content header and a body of one frame are
- * written into the output in one go. A message keeps its address, its properties and its body in the form they
- * have here, so this is mostly copying; larger bodies are not even copied.
+ * The encoding of deliveries, the hottest output there is: the method, the content header and a
+ * body of one frame are written into the output in one go. A message keeps its address, its
+ * properties and its body in the form they have here, so this is mostly copying; larger bodies are
+ * not even copied.
  */
 #include "broker/core/delivery.h"
 
@@ -30,7 +31,8 @@ put_frame_head(uint8_t *p, uint8_t type, uint16_t channel, size_t size)
     return p + AMQP_FRAME_HEAD_SIZE;
 }
 
-/* Opens a method frame of `args` bytes of arguments, leaving the writing position behind class and method id. */
+/* Opens a method frame of `args` bytes of arguments, leaving the writing position behind class and
+ * method id. */
 static uint8_t *
 put_method_head(uint8_t *p, uint16_t channel, uint16_t method_id, size_t args)
 {
@@ -77,7 +79,8 @@ is_copied(const struct connection *c, const struct message *m)
     return m->body_len <= OUTQ_COPY_MAX && m->body_len <= c->frame_max - AMQP_FRAME_OVERHEAD;
 }
 
-/* Bytes of the contiguous part: a method frame with `args` bytes of arguments, header, and a body that is copied. */
+/* Bytes of the contiguous part: a method frame with `args` bytes of arguments, header, and a body
+ * that is copied. */
 static size_t
 contiguous_size(const struct connection *c, const struct message *m, size_t args)
 {
@@ -105,8 +108,8 @@ put_content(struct connection *c, uint8_t *p, uint16_t channel, struct message *
 }
 
 void
-delivery_deliver(struct channel *ch, const struct consumer *consumer, struct message *m, uint64_t tag,
-                 bool redelivered)
+delivery_deliver(struct channel *ch, const struct consumer *consumer, struct message *m,
+                 uint64_t tag, bool redelivered)
 {
     struct connection *c = ch->connection;
     size_t tag_len = 1 + consumer->tag.n;
@@ -122,7 +125,8 @@ delivery_deliver(struct channel *ch, const struct consumer *consumer, struct mes
 }
 
 void
-delivery_get_ok(struct channel *ch, struct message *m, uint64_t tag, bool redelivered, uint32_t left)
+delivery_get_ok(struct channel *ch, struct message *m, uint64_t tag, bool redelivered,
+                uint32_t left)
 {
     struct connection *c = ch->connection;
     size_t args = 8 + 1 + m->address_len + 4U;

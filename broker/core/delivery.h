@@ -8,7 +8,8 @@ struct channel;
 struct consumer;
 struct message;
 
-/* The three methods that carry a message to a client, with its content, on a channel's connection. */
+/* The three methods that carry a message to a client, with its content, on a channel's connection.
+ */
 
 /* basic.deliver. */
 void delivery_deliver(struct channel *ch, const struct consumer *c, struct message *m, uint64_t tag,

@@ -1,7 +1,7 @@
 /*
- * Exchanges, bindings and the walk over them. How an exchange of one type finds its bindings is in exchange_*.c;
- * this file keeps what they have in common: identity of bindings, both ends' lists, exchange-to-exchange bindings,
- * alternate exchanges, automatic deletion.
+ * Exchanges, bindings and the walk over them. How an exchange of one type finds its bindings is in
+ * exchange_*.c; this file keeps what they have in common: identity of bindings, both ends' lists,
+ * exchange-to-exchange bindings, alternate exchanges, automatic deletion.
  */
 #include "broker/core/exchange.h"
 
@@ -59,8 +59,9 @@ exchange_new(struct vhost *v, struct slice name, const struct exchange_type *typ
 /* --- bindings --- */
 
 /*
- * The hash key of a binding's identity: destination, a hash of the arguments that does not depend on their order,
- * routing key. Bindings that are equal in it but not in their arguments hang behind each other as twins.
+ * The hash key of a binding's identity: destination, a hash of the arguments that does not depend
+ * on their order, routing key. Bindings that are equal in it but not in their arguments hang behind
+ * each other as twins.
  */
 struct identity {
     size_t n;
@@ -68,7 +69,8 @@ struct identity {
 };
 
 static void
-identity_init(struct identity *id, struct destination dest, struct slice key, struct slice arguments)
+identity_init(struct identity *id, struct destination dest, struct slice key,
+              struct slice arguments)
 {
     uint64_t hash = amqp_table_hash(arguments, htab_seed);
     uint8_t *p = id->bytes;
@@ -189,8 +191,8 @@ binding_remove(struct binding *b)
 }
 
 /*
- * Deletion goes through a list, not by recursion: auto-delete exchanges bound to each other make a chain as long as a
- * client likes.
+ * Deletion goes through a list, not by recursion: auto-delete exchanges bound to each other make a
+ * chain as long as a client likes.
  */
 static void
 doom(struct exchange *x, struct exchange **doomed)

@@ -59,7 +59,7 @@ direct_route(struct exchange *x, struct slice key, struct route *r)
     if (bu == NULL)
         return;
     LIST_FOREACH(b, &bu->bindings, place_link)
-        route_add(r, b);
+    route_add(r, b);
 }
 
 const struct exchange_type exchange_direct = {

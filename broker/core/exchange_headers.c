@@ -1,4 +1,5 @@
-/* Headers exchanges: RabbitMQ's four x-match modes (amqp-0-9-1 3.1.3.4 and RabbitMQ's extensions). */
+/* Headers exchanges: RabbitMQ's four x-match modes (amqp-0-9-1 3.1.3.4 and RabbitMQ's extensions).
+ */
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -107,7 +108,8 @@ headers_remove(struct exchange *x, struct binding *b)
     free(b->place);
 }
 
-/* A void argument asks only for the header's presence. Lookups in a message take the first of equal keys. */
+/* A void argument asks only for the header's presence. Lookups in a message take the first of equal
+ * keys. */
 static bool
 has_pair(struct slice headers, const struct amqp_pair *wanted)
 {

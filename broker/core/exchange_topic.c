@@ -1,8 +1,8 @@
 /*
- * Topic exchanges: a trie of the words of binding keys. A message's key is matched against all patterns at once, word
- * by word, with the set of trie nodes reached so far; a node enters a set once, so that the work is bounded by
- * words x nodes however many '#' the patterns have. The literal children of all nodes share one hash table, keyed by
- * parent and word.
+ * Topic exchanges: a trie of the words of binding keys. A message's key is matched against all
+ * patterns at once, word by word, with the set of trie nodes reached so far; a node enters a set
+ * once, so that the work is bounded by words x nodes however many '#' the patterns have. The
+ * literal children of all nodes share one hash table, keyed by parent and word.
  */
 #include <stdlib.h>
 
@@ -299,7 +299,7 @@ topic_route(struct exchange *x, struct slice key, struct route *r)
         advance(t, word);
     for (size_t i = 0; i < t->n_now; i++) {
         LIST_FOREACH(b, &t->now[i]->bindings, place_link)
-            route_add(r, b);
+        route_add(r, b);
     }
 }
 

@@ -5,12 +5,12 @@
 #include <xxhash.h>
 
 /*
- * uthash with a keyed hash: names and routing keys are chosen by peers, who must not be able to choose collisions.
- * Include this instead of <uthash.h>.
+ * uthash with a keyed hash: names and routing keys are chosen by peers, who must not be able to
+ * choose collisions. Include this instead of <uthash.h>.
  */
 extern uint64_t htab_seed; /* random, set once by broker_new() before the first table */
 
-#define HASH_FUNCTION(key, len, hashv) \
+#define HASH_FUNCTION(key, len, hashv)                                                             \
     (hashv) = (unsigned)XXH3_64bits_withSeed((key), (len), htab_seed)
 
 #include <uthash.h>

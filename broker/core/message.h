@@ -9,12 +9,12 @@
 #include "base/slice.h"
 
 /*
- * A message as it was published: one allocation, immutable once routed, shared by all queues that hold it. What
- * differs per queue (place, redelivered) is in the queue's entry.
+ * A message as it was published: one allocation, immutable once routed, shared by all queues that
+ * hold it. What differs per queue (place, redelivered) is in the queue's entry.
  *
- * The bytes are kept in the form in which basic.deliver, basic.get-ok, basic.return and the content header need
- * them, so that a delivery is copying: address (exchange and routing key as two shortstrs), properties (flags and
- * values as sent), body.
+ * The bytes are kept in the form in which basic.deliver, basic.get-ok, basic.return and the content
+ * header need them, so that a delivery is copying: address (exchange and routing key as two
+ * shortstrs), properties (flags and values as sent), body.
  */
 struct message {
     uint32_t refs; /* of the loop's thread only */
@@ -22,13 +22,14 @@ struct message {
     uint64_t body_len;
     uint16_t address_len;
     uint8_t size_class; /* of its memory, see message.c */
-    bool persistent; /* delivery_mode 2 */
+    bool persistent;    /* delivery_mode 2 */
     uint8_t bytes[];
 };
 
 /*
- * A message with one reference, address and properties (well-formed) filled in and room for the body, which the caller
- * writes through message_body(). NULL when there is no memory for it: its size is the publisher's choice.
+ * A message with one reference, address and properties (well-formed) filled in and room for the
+ * body, which the caller writes through message_body(). NULL when there is no memory for it: its
+ * size is the publisher's choice.
  */
 MUST_USE struct message *message_new(struct slice address, struct slice props, uint64_t body_len);
 

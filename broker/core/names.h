@@ -17,10 +17,12 @@ name_slice(const struct name *n)
     return slice_of(n->bytes, n->len);
 }
 
-/* `prefix` and 22 characters of url-safe base64 from 16 random bytes: RabbitMQ's amq.gen- and amq.ctag- names. */
+/* `prefix` and 22 characters of url-safe base64 from 16 random bytes: RabbitMQ's amq.gen- and
+ * amq.ctag- names. */
 struct name name_generate(const char *prefix);
 
-/* The name without CR and LF, which RabbitMQ strips from names of queues and exchanges. `s` is a shortstr. */
+/* The name without CR and LF, which RabbitMQ strips from names of queues and exchanges. `s` is a
+ * shortstr. */
 struct name name_clean(struct slice s);
 
 #endif

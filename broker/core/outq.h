@@ -10,9 +10,10 @@
 struct message;
 
 /*
- * Bytes that wait to be written to a connection. Small things are copied into chunks, large bodies are referenced
- * where they are. An empty queue owns no memory: an idle connection costs nothing here, and the first chunk of a
- * busy one is small, so that a fan-out to thousands of connections stays cheap too.
+ * Bytes that wait to be written to a connection. Small things are copied into chunks, large bodies
+ * are referenced where they are. An empty queue owns no memory: an idle connection costs nothing
+ * here, and the first chunk of a busy one is small, so that a fan-out to thousands of connections
+ * stays cheap too.
  */
 struct outq {
     struct outchunk *head, *tail;
@@ -22,7 +23,8 @@ struct outq {
 /* Bodies from this size on are referenced instead of copied. */
 #define OUTQ_COPY_MAX 4096
 
-/* Room for n contiguous bytes at the end, to be filled before the next call. They count as waiting at once. */
+/* Room for n contiguous bytes at the end, to be filled before the next call. They count as waiting
+ * at once. */
 uint8_t *outq_extend(struct outq *q, size_t n);
 
 /* Appends `part` of a message by reference. */

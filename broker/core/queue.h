@@ -17,9 +17,9 @@ struct vhost;
 
 struct queue {
     struct vhost *vhost;
-    struct slice name;      /* bytes behind the struct, as are the arguments */
+    struct slice name; /* bytes behind the struct, as are the arguments */
     struct slice arguments;
-    uint32_t refs; /* one while declared, one per consumer, unacknowledged delivery and buffered publish */
+    uint32_t refs; /* one while declared, and one per consumer, delivery and buffered publish */
     bool durable, auto_delete, deleted;
     bool has_exclusive_consumer;
     bool scheduled;           /* on the vhost's list of queues to dispatch */
@@ -44,8 +44,8 @@ struct queue *queue_new(struct vhost *v, struct slice name, bool durable, bool a
                         struct connection *owner, struct slice arguments);
 
 /*
- * Deletes it: bindings go (and auto-delete exchanges with their last one), consumers are told, ready messages are
- * dropped. What is unacknowledged may still be settled.
+ * Deletes it: bindings go (and auto-delete exchanges with their last one), consumers are told,
+ * ready messages are dropped. What is unacknowledged may still be settled.
  */
 void queue_delete(struct queue *q);
 

@@ -20,8 +20,9 @@ struct sasl_credentials {
 };
 
 /*
- * Takes the response of connection.start-ok apart. PLAIN: NUL user NUL password, without an authorisation identity
- * (RFC 4616, as RabbitMQ reads it); AMQPLAIN: a field table's pairs with LOGIN and PASSWORD.
+ * Takes the response of connection.start-ok apart. PLAIN: NUL user NUL password, without an
+ * authorisation identity (RFC 4616, as RabbitMQ reads it); AMQPLAIN: a field table's pairs with
+ * LOGIN and PASSWORD.
  */
 enum sasl_result sasl_parse(struct slice mechanism, struct slice response,
                             struct sasl_credentials *credentials_r);

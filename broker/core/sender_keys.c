@@ -13,7 +13,8 @@ add(struct sender_keys *sk, struct slice key)
     sk->keys[sk->n++] = key;
 }
 
-/* The strings in the header of this name; anything else in the array is skipped, as RabbitMQ does. */
+/* The strings in the header of this name; anything else in the array is skipped, as RabbitMQ does.
+ */
 static bool
 add_header(struct sender_keys *sk, struct slice headers, const char *name, bool *found_r,
            struct amqp_error *err)

@@ -11,8 +11,8 @@
 struct message;
 
 /*
- * RabbitMQ's sender-selected distribution: the headers CC and BCC of a message are arrays of further routing keys.
- * BCC is taken out of what consumers see.
+ * RabbitMQ's sender-selected distribution: the headers CC and BCC of a message are arrays of
+ * further routing keys. BCC is taken out of what consumers see.
  */
 struct sender_keys {
     struct slice *keys; /* borrow from the message; the message's own routing key is the first */
@@ -21,7 +21,8 @@ struct sender_keys {
 };
 
 /* False with `err` set when a header is no array. To be freed with sender_keys_fini() when true. */
-MUST_USE bool sender_keys_init(struct sender_keys *sk, const struct message *m, struct amqp_error *err);
+MUST_USE bool sender_keys_init(struct sender_keys *sk, const struct message *m,
+                               struct amqp_error *err);
 
 void sender_keys_fini(struct sender_keys *sk);
 

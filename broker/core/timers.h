@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 /*
- * Timers in order of their deadline: a binary heap whose entries know their place, so that starting, moving and
- * stopping one costs O(log n) and an idle one costs nothing. Times are milliseconds of a monotonic clock that the
- * caller reads: under test it is a variable.
+ * Timers in order of their deadline: a binary heap whose entries know their place, so that
+ * starting, moving and stopping one costs O(log n) and an idle one costs nothing. Times are
+ * milliseconds of a monotonic clock that the caller reads: under test it is a variable.
  */
 struct timer {
     uint64_t when;

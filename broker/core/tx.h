@@ -10,8 +10,9 @@ struct message;
 struct queue;
 
 /*
- * What a transaction of a channel has collected: publishes, already routed, and settlements, in their order.
- * Commit applies all publishes, then the settlements; rollback drops the publishes and gives the deliveries back.
+ * What a transaction of a channel has collected: publishes, already routed, and settlements, in
+ * their order. Commit applies all publishes, then the settlements; rollback drops the publishes and
+ * gives the deliveries back.
  */
 struct tx_publish {
     struct message *message;

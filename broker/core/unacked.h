@@ -11,9 +11,10 @@ struct consumer;
 struct queue;
 
 /*
- * What a channel has been handed and has not settled yet, in the order of delivery tags: a ring in which settled
- * deliveries leave holes. Holes at the start go at once; when half of a full ring is holes it is compacted instead
- * of grown, so that one message held for hours costs nothing while others pass.
+ * What a channel has been handed and has not settled yet, in the order of delivery tags: a ring in
+ * which settled deliveries leave holes. Holes at the start go at once; when half of a full ring is
+ * holes it is compacted instead of grown, so that one message held for hours costs nothing while
+ * others pass.
  */
 struct delivery {
     uint64_t tag;
@@ -34,7 +35,8 @@ void unacked_push(struct unacked *u, const struct delivery *d);
 /* True when the tag is outstanding. */
 bool unacked_has(const struct unacked *u, uint64_t tag);
 
-/* Takes the delivery with this tag out; its references are the caller's. False when it is not outstanding. */
+/* Takes the delivery with this tag out; its references are the caller's. False when it is not
+ * outstanding. */
 bool unacked_take(struct unacked *u, uint64_t tag, struct delivery *d_r);
 
 /* Takes the oldest delivery if its tag is at most `tag`. */

@@ -41,8 +41,9 @@ struct daemon {
 static void
 usage(FILE *to)
 {
-    fprintf(to, "usage: coneyd [-c FILE] [--set KEY=VALUE]... [--data-dir DIR] [--ready-file FILE]\n"
-                "       coneyd --help | --version\n");
+    fprintf(to,
+            "usage: coneyd [-c FILE] [--set KEY=VALUE]... [--data-dir DIR] [--ready-file FILE]\n"
+            "       coneyd --help | --version\n");
 }
 
 static void
@@ -127,7 +128,8 @@ fill_settings(struct daemon *d)
         .initial_frame_max = c->initial_frame_max,
         .max_message_size = c->max_message_size,
         .handshake_timeout = c->handshake_timeout,
-        .consumer_max = c->consumer_max_per_channel == CONFIG_INFINITY ? 0 : c->consumer_max_per_channel,
+        .consumer_max =
+            c->consumer_max_per_channel == CONFIG_INFINITY ? 0 : c->consumer_max_per_channel,
         .output_high_watermark = c->output_high_watermark,
     };
 }
@@ -172,8 +174,8 @@ raise_descriptor_limit(void)
 }
 
 /*
- * Output buffers come and go with every turn of the loop: a heap that gives its end back to the system each time spends
- * its days in page faults.
+ * Output buffers come and go with every turn of the loop: a heap that gives its end back to the
+ * system each time spends its days in page faults.
  */
 static void
 tune_malloc(void)

@@ -63,7 +63,8 @@ accept_one(struct listener *ls)
         return false;
     }
     if (l->broker->n_connections >= l->connection_max) {
-        log_warning("connection refused: the limit of %u connections is reached", l->connection_max);
+        log_warning("connection refused: the limit of %u connections is reached",
+                    l->connection_max);
         close(fd);
         return true;
     }
@@ -147,7 +148,8 @@ read_address(struct listener *ls)
     if (getsockname(ls->fd, (struct sockaddr *)&addr, &len) == 0)
         getnameinfo((struct sockaddr *)&addr, len, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(ls->address, sizeof ls->address, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
+    snprintf(ls->address, sizeof ls->address, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host,
+             port);
 }
 
 struct listener *

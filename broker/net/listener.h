@@ -8,8 +8,8 @@ struct listener;
 struct loop;
 
 /*
- * Listens on host and port and hands what it accepts to the loop. No host: all interfaces, IPv6 and IPv4. Port 0 takes
- * a free one. NULL when that fails, with the reason logged.
+ * Listens on host and port and hands what it accepts to the loop. No host: all interfaces, IPv6 and
+ * IPv4. Port 0 takes a free one. NULL when that fails, with the reason logged.
  */
 struct listener *listener_new(struct loop *l, const char *host, uint16_t port, int backlog);
 

@@ -7,7 +7,7 @@
 #include "protocol/frame.h"
 
 enum {
-    STOP_TIMEOUT = 1,        /* s for clients to answer connection.close */
+    STOP_TIMEOUT = 1, /* s for clients to answer connection.close */
     TIMER_NONE = 0,
 };
 
@@ -66,8 +66,9 @@ want_tick(void *ctx)
     struct loop *l = ctx;
 
     /*
-     * An event made active at its own priority runs after all callbacks that are active already. From within the
-     * tick that would be at once, again and again, before any socket is looked at: a timer waits for the next turn.
+     * An event made active at its own priority runs after all callbacks that are active already.
+     * From within the tick that would be at once, again and again, before any socket is looked at:
+     * a timer waits for the next turn.
      */
     if (l->in_tick)
         event_add(l->tick, &at_once);
@@ -111,10 +112,11 @@ end_peers(struct loop *l)
     struct peer *p, *next;
 
     TAILQ_FOREACH_SAFE(p, &l->dying, dying_link, next)
-        peer_try_end(p);
+    peer_try_end(p);
 }
 
-/* The coming turn's share, from how many were busy lately: more count at once, fewer only by and by. */
+/* The coming turn's share, from how many were busy lately: more count at once, fewer only by and
+ * by. */
 static void
 share_input(struct loop *l)
 {
@@ -174,8 +176,8 @@ login_check(struct job *job)
     struct login *login = (void *)((char *)job - offsetof(struct login, job));
     struct slice password = slice_of(login->bytes + login->n_user, login->n_password);
 
-    login->granted = users_check(login->loop->users, slice_of(login->bytes, login->n_user), password,
-                                 login->peer_is_loopback) == USERS_ACCEPTED;
+    login->granted = users_check(login->loop->users, slice_of(login->bytes, login->n_user),
+                                 password, login->peer_is_loopback) == USERS_ACCEPTED;
     explicit_bzero(login->bytes, login->n_user + login->n_password);
     login->letter.open = login_answer;
     mailbox_post(&login->loop->mailbox, &login->letter);

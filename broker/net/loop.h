@@ -13,9 +13,9 @@
 #include "broker/net/workers.h"
 
 /*
- * Input taken from one socket in one turn: enough to make system calls cheap, and little enough that what is read, the
- * messages made of it and what is written stay near the processor. When many sockets are busy each gets a smaller
- * share of READ_PER_TURN, so that a turn stays short.
+ * Input taken from one socket in one turn: enough to make system calls cheap, and little enough
+ * that what is read, the messages made of it and what is written stay near the processor. When many
+ * sockets are busy each gets a smaller share of READ_PER_TURN, so that a turn stays short.
  */
 enum {
     READ_MAX = 128 * 1024,
@@ -24,9 +24,10 @@ enum {
 };
 
 /*
- * One thread, one event_base, one mailbox, and the broker core that they drive. A turn of the loop, the tick:
- * read every ready socket and run the methods; hand out messages; write every connection's output once. (Later:
- * commit.) Whatever makes work asks for a tick, which runs once after all sockets that are ready in this turn.
+ * One thread, one event_base, one mailbox, and the broker core that they drive. A turn of the loop,
+ * the tick: read every ready socket and run the methods; hand out messages; write every
+ * connection's output once. (Later: commit.) Whatever makes work asks for a tick, which runs once
+ * after all sockets that are ready in this turn.
  */
 struct loop {
     struct event_base *base;
@@ -40,10 +41,10 @@ struct loop {
     bool in_tick, stopping;
     uint32_t connection_max;
     bool nodelay, keepalive;
-    uint8_t *buf; /* everything is read into it */
-    size_t read_size;  /* what a socket may bring in this turn */
-    size_t n_readable; /* sockets read since the last tick */
-    size_t n_busy;     /* the same, smoothed */
+    uint8_t *buf;              /* everything is read into it */
+    size_t read_size;          /* what a socket may bring in this turn */
+    size_t n_readable;         /* sockets read since the last tick */
+    size_t n_busy;             /* the same, smoothed */
     struct peer_list resuming; /* may be read again */
     struct peer_list dying;    /* asked to be shut */
 };
@@ -60,7 +61,8 @@ struct loop *loop_new(const struct settings *settings, const struct loop_options
 /* Runs until loop_stop() and the end of all connections. */
 void loop_run(struct loop *l);
 
-/* Closes all connections (320 CONNECTION_FORCED) and ends the loop when they are gone, after a second at the most. */
+/* Closes all connections (320 CONNECTION_FORCED) and ends the loop when they are gone, after a
+ * second at the most. */
 void loop_stop(struct loop *l);
 
 /* The workers must be gone before. */

@@ -6,8 +6,9 @@
 #include <pthread.h>
 
 /*
- * How other threads talk to a loop: a mutex, a list and an eventfd that wakes the loop up. A letter is part of
- * whatever the sender allocated; `open` runs on the loop's thread, once, and owns it then.
+ * How other threads talk to a loop: a mutex, a list and an eventfd that wakes the loop up. A letter
+ * is part of whatever the sender allocated; `open` runs on the loop's thread, once, and owns it
+ * then.
  */
 struct letter {
     STAILQ_ENTRY(letter) link;

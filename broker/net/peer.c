@@ -20,9 +20,9 @@ enum { IOV_MAX_PER_WRITE = 64 };
 /* --- input --- */
 
 /*
- * Hands `n` bytes at the start of the loop's buffer to the core and keeps what it does not take: an incomplete frame, or
- * more when the core holds input back. Then nothing is read until that has been fed, so the buffer has room for what
- * is kept and one more read.
+ * Hands `n` bytes at the start of the loop's buffer to the core and keeps what it does not take: an
+ * incomplete frame, or more when the core holds input back. Then nothing is read until that has
+ * been fed, so the buffer has room for what is kept and one more read.
  */
 static void
 feed(struct peer *p, size_t n)
@@ -165,7 +165,8 @@ show_address(char *text, size_t size, const struct sockaddr *addr, socklen_t len
 {
     char host[NI_MAXHOST], port[NI_MAXSERV];
 
-    if (getnameinfo(addr, len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+    if (getnameinfo(addr, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         snprintf(text, size, "unknown");
     else if (strncmp(host, "::ffff:", 7) == 0)
         snprintf(text, size, "%s:%s", host + 7, port);

@@ -19,10 +19,10 @@ struct peer {
     struct connection *connection;
     struct event *readable, *writable;
     int fd;
-    bool held;          /* the core wants no input */
-    bool is_resuming;   /* in loop->resuming */
-    bool is_blocked;    /* the kernel takes no output: wait for writable */
-    bool is_dying;      /* in loop->dying */
+    bool held;        /* the core wants no input */
+    bool is_resuming; /* in loop->resuming */
+    bool is_blocked;  /* the kernel takes no output: wait for writable */
+    bool is_dying;    /* in loop->dying */
     enum peer_end end;
     uint8_t *stash; /* input that has not been taken; NULL when there is none */
     size_t n_stash;
@@ -40,7 +40,8 @@ void peer_flush(struct peer *p);
 /* Feeds what was held back and reads on. */
 void peer_resume(struct peer *p);
 
-/* Carries out what was asked of a dying peer, if it can be done now: ends it and frees everything. */
+/* Carries out what was asked of a dying peer, if it can be done now: ends it and frees everything.
+ */
 void peer_try_end(struct peer *p);
 
 /* Ends it now. */

@@ -4,8 +4,9 @@
 #include <bsd/sys/queue.h>
 
 /*
- * A few threads for what may take its time (hashing passwords) and must not do so on a loop. A job is part of what
- * the submitter allocated; `run` gets it on a worker's thread and owns it then; answers go back by mailbox.
+ * A few threads for what may take its time (hashing passwords) and must not do so on a loop. A job
+ * is part of what the submitter allocated; `run` gets it on a worker's thread and owns it then;
+ * answers go back by mailbox.
  */
 struct job {
     STAILQ_ENTRY(job) link;

@@ -144,14 +144,30 @@ START_TEST(test_cut_between_characters)
 }
 END_TEST
 
-/* Names that are no UTF-8 at all: whatever is left, it is short enough. */
-START_TEST(test_cut_malformed)
+/* A name need not be UTF-8, a reply-text must be. */
+START_TEST(test_malformed)
 {
     struct amqp_error err;
-    struct slice text = text_of_length(&err, "\x80", 500);
 
-    ck_assert_uint_le(text.n, 255);
-    ck_assert_mem_eq(text.p + text.n - 3, "...", 3);
+    amqp_fail(&err, AMQP_NOT_FOUND, "no queue '%s'", "a\x7f\x80\xff~");
+    ck_assert_slice_eq(amqp_error_text(&err), slice_str("NOT_FOUND - no queue 'a\x7f??~'"));
+    amqp_fail(&err, AMQP_NOT_FOUND, "no queue '%s'", "\xc3\xa9");
+    ck_assert_slice_eq(amqp_error_text(&err), slice_str("NOT_FOUND - no queue '\xc3\xa9'"));
+}
+END_TEST
+
+START_TEST(test_cut_malformed)
+{
+    static const char *const units[] = {"\x80", "\xff", "\xc3", "\xe2\x82", "a\x80\x80"};
+
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        struct amqp_error err;
+        struct slice text = text_of_length(&err, units[i], 500);
+        ck_assert_uint_le(text.n, 255);
+        ck_assert(utf8_valid(text));
+        ck_assert_mem_eq(text.p, PREFIX, PREFIX_SIZE);
+        ck_assert_mem_eq(text.p + text.n - 3, "...", 3);
+    }
 }
 END_TEST
 
@@ -179,6 +195,7 @@ main(void)
     tcase_add_test(tc, test_255_bytes_fit);
     tcase_add_loop_test(tc, test_cut, 0, sizeof too_long / sizeof *too_long);
     tcase_add_test(tc, test_cut_between_characters);
+    tcase_add_test(tc, test_malformed);
     tcase_add_test(tc, test_cut_malformed);
     tcase_add_test(tc, test_text_is_utf8);
     suite_add_tcase(suite, tc);

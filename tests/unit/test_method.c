@@ -135,6 +135,26 @@ START_TEST(test_shortstr_limits)
 }
 END_TEST
 
+/* A length that does not fit into its four bytes is refused before any byte is looked at. */
+START_TEST(test_longstr_limits)
+{
+    enum amqp_method_id id = (enum amqp_method_id)_i;
+    const struct amqp_method_info *info = amqp_method_info(id);
+    uint8_t bytes[512];
+    union amqp_args args;
+
+    for (unsigned i = 0; i < info->n_fields; i++) {
+        if (info->fields[i].type != AMQP_FT_longstr && info->fields[i].type != AMQP_FT_table)
+            continue;
+        memset(&args, 0, sizeof args);
+        *(struct slice *)arg_at(&args, &info->fields[i]) = slice_of("", (size_t)UINT32_MAX + 1);
+        struct writer w = writer_init(bytes, sizeof bytes);
+        amqp_method_encode(id, &w, &args);
+        ck_assert_msg(w.bad, "%s: %s of 4 GiB", info->name, info->fields[i].name);
+    }
+}
+END_TEST
+
 /* Every shortstr is looked at, and nothing else is. */
 START_TEST(test_utf8_ok)
 {
@@ -523,6 +543,7 @@ main(void)
     tcase_add_loop_test(tc, test_wrong_length, 0, AMQP_METHOD_COUNT);
     tcase_add_loop_test(tc, test_no_room, 0, AMQP_METHOD_COUNT);
     tcase_add_loop_test(tc, test_shortstr_limits, 0, AMQP_METHOD_COUNT);
+    tcase_add_loop_test(tc, test_longstr_limits, 0, AMQP_METHOD_COUNT);
     tcase_add_loop_test(tc, test_utf8_ok, 0, AMQP_METHOD_COUNT);
     tcase_add_loop_test(tc, test_find, 0, AMQP_METHOD_COUNT);
     tcase_add_loop_test(tc, test_flags, 0, AMQP_METHOD_COUNT);

@@ -269,6 +269,18 @@ START_TEST(test_encode_long_string)
 }
 END_TEST
 
+/* Refused by its length alone; there are no such bytes. */
+START_TEST(test_encode_long_table)
+{
+    uint8_t bytes[64];
+    struct amqp_props props = {.flags = AMQP_PROP(headers), .headers = slice_of("", (size_t)UINT32_MAX + 1)};
+    struct writer w = writer_init(bytes, sizeof bytes);
+
+    amqp_props_encode(&w, &props);
+    ck_assert(w.bad);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -295,6 +307,7 @@ main(void)
     tcase_add_test(tc, test_encode_flags);
     tcase_add_test(tc, test_encode_no_room);
     tcase_add_test(tc, test_encode_long_string);
+    tcase_add_test(tc, test_encode_long_table);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

@@ -437,6 +437,14 @@ START_TEST(test_same_duplicates)
 }
 END_TEST
 
+/* As many bytes in fewer pairs. */
+START_TEST(test_same_needs_as_many_pairs)
+{
+    expect_same(BYTES("\001aV\001bV"), BYTES("\004abcdV"), false);
+    expect_same(BYTES("\004\001aV\000V"), BYTES("\001aV\001aV"), false);
+}
+END_TEST
+
 /* Unlike in an equivalence check, a binding with I 1 is not the one with i 1. */
 START_TEST(test_same_counts_tags)
 {
@@ -606,6 +614,7 @@ main(void)
     tc = tcase_create("sameness");
     tcase_add_test(tc, test_same);
     tcase_add_test(tc, test_same_duplicates);
+    tcase_add_test(tc, test_same_needs_as_many_pairs);
     tcase_add_test(tc, test_same_counts_tags);
     tcase_add_test(tc, test_hash_seed);
     tcase_add_test(tc, test_order_does_not_matter);
