@@ -139,6 +139,9 @@ void connection_refuse(struct connection *c, const struct amqp_error *err, const
 /* Takes down channels and exclusive queues. */
 void connection_release(struct connection *c);
 
+/* ms until a refused peer is reset: a brake on guessing passwords, as long as RabbitMQ's. */
+enum { CONNECTION_REFUSAL_DELAY = 3000 };
+
 /* Input is ignored from now on; the connection is reset after `ms`. */
 void connection_end(struct connection *c, uint64_t ms);
 

@@ -162,47 +162,6 @@ START_TEST(test_macros)
 }
 END_TEST
 
-/* --- a flood of lines --- */
-
-START_TEST(test_throttle)
-{
-    struct log_throttle t = {0};
-    unsigned missed;
-
-    for (unsigned i = 0; i < LOG_LINES_PER_SECOND; i++) {
-        ck_assert(log_throttle_pass(&t, 1700000000, &missed));
-        ck_assert_uint_eq(missed, 0);
-    }
-    for (unsigned i = 0; i < 3; i++) {
-        ck_assert(!log_throttle_pass(&t, 1700000000, &missed));
-        ck_assert_uint_eq(missed, 0);
-    }
-    /* The next second starts anew and tells once. */
-    ck_assert(log_throttle_pass(&t, 1700000001, &missed));
-    ck_assert_uint_eq(missed, 3);
-    ck_assert(log_throttle_pass(&t, 1700000001, &missed));
-    ck_assert_uint_eq(missed, 0);
-    ck_assert(log_throttle_pass(&t, 1700000002, &missed));
-    ck_assert_uint_eq(missed, 0);
-}
-END_TEST
-
-/* Nothing was missed when exactly as many lines came as may go out; and a clock set back is another second. */
-START_TEST(test_throttle_limits)
-{
-    struct log_throttle t = {0};
-    unsigned missed;
-
-    for (unsigned i = 0; i < LOG_LINES_PER_SECOND; i++)
-        ck_assert(log_throttle_pass(&t, 1700000000, &missed));
-    ck_assert(log_throttle_pass(&t, 1699999999, &missed));
-    ck_assert_uint_eq(missed, 0);
-    for (unsigned i = 1; i < LOG_LINES_PER_SECOND; i++)
-        ck_assert(log_throttle_pass(&t, 1699999999, &missed));
-    ck_assert(!log_throttle_pass(&t, 1699999999, &missed));
-}
-END_TEST
-
 START_TEST(test_level_names)
 {
     enum log_level level = LOG_NONE;
@@ -247,11 +206,6 @@ main(void)
     tcase_add_loop_test(tc, test_threshold, 0, N_LEVELS);
     tcase_add_test(tc, test_info_is_the_default);
     tcase_add_test(tc, test_macros);
-    suite_add_tcase(suite, tc);
-
-    tc = tcase_create("flood");
-    tcase_add_test(tc, test_throttle);
-    tcase_add_test(tc, test_throttle_limits);
     suite_add_tcase(suite, tc);
 
     tc = tcase_create("levels");
