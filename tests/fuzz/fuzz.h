@@ -14,17 +14,17 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A property that must hold for every input. Unlike assert() it is there in every build. */
-#define MUST(condition)                                                              \
-    do {                                                                             \
-        if (!(condition)) {                                                          \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition); \
-            abort();                                                                 \
-        }                                                                            \
+#define MUST(condition)                                                                            \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);         \
+            abort();                                                                               \
+        }                                                                                          \
     } while (0)
 
 /*
- * A copy of some bytes and `extra` zero bytes in a block of exactly that size, so that AddressSanitizer sees the first
- * access beyond them.
+ * A copy of some bytes and `extra` zero bytes in a block of exactly that size, so that
+ * AddressSanitizer sees the first access beyond them.
  */
 static inline struct slice
 exact_copy(struct slice s, size_t extra)

@@ -1,8 +1,9 @@
 /*
- * A whole broker and one or two clients that send whatever the input says. Octet 0 says how it is set up, then come
- * steps: an octet for what and where, and for most a length in two octets and as many bytes. Frames are closed
- * properly unless their bytes come raw, so that the fuzzer gets past the first frame. What the broker sends must be
- * frames that a server may send, and at the end all memory is free (LeakSanitizer looks).
+ * A whole broker and one or two clients that send whatever the input says. Octet 0 says how it is
+ * set up, then come steps: an octet for what and where, and for most a length in two octets and as
+ * many bytes. Frames are closed properly unless their bytes come raw, so that the fuzzer gets past
+ * the first frame. What the broker sends must be frames that a server may send, and at the end all
+ * memory is free (LeakSanitizer looks).
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -11,10 +12,10 @@
 #include "tests/unit/fake_env.h"
 
 enum setup {
-    SETUP_TWO = 1,        /* a second connection, of another client */
-    SETUP_FRESH = 2,      /* the first one has not yet shaken hands */
-    SETUP_LATER = 4,      /* passwords are checked later */
-    SETUP_SMALL = 8,      /* low limits: frames, messages, output, channels */
+    SETUP_TWO = 1,   /* a second connection, of another client */
+    SETUP_FRESH = 2, /* the first one has not yet shaken hands */
+    SETUP_LATER = 4, /* passwords are checked later */
+    SETUP_SMALL = 8, /* low limits: frames, messages, output, channels */
     SETUP_SMALL_WRITES = 16,
 };
 
@@ -29,10 +30,10 @@ enum step {
     STEP_AUTH,  /* passwords are answered: right, if the length is even */
     STEP_KINDS,
 
-    STEP_SECOND = 0x08,     /* the second connection */
-    STEP_CHANNEL = 0x30,    /* its number */
-    STEP_PIECES = 0x40,     /* raw bytes come one by one */
-    STEP_NO_RUN = 0x80,     /* the next step follows in the same tick */
+    STEP_SECOND = 0x08,  /* the second connection */
+    STEP_CHANNEL = 0x30, /* its number */
+    STEP_PIECES = 0x40,  /* raw bytes come one by one */
+    STEP_NO_RUN = 0x80,  /* the next step follows in the same tick */
 };
 
 static void
@@ -77,7 +78,8 @@ send_pieces(struct fake_peer *p, struct slice bytes, bool one_by_one)
 static void
 read_output(struct fake_peer *p)
 {
-    if (p->n_out - p->at_out >= AMQP_PROTOCOL_HEADER_SIZE && memcmp(p->out + p->at_out, "AMQP", 4) == 0)
+    if (p->n_out - p->at_out >= AMQP_PROTOCOL_HEADER_SIZE &&
+        memcmp(p->out + p->at_out, "AMQP", 4) == 0)
         p->at_out += AMQP_PROTOCOL_HEADER_SIZE;
     fake_read_all(p);
 }

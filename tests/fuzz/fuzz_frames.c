@@ -1,7 +1,7 @@
 /*
- * A stream of frames as a peer sends it, taken apart the way a connection does: head, limit, end octet, then the
- * payload by type. The first octet chooses the frame-max. What is understood is written again and must come out as
- * the same frame.
+ * A stream of frames as a peer sends it, taken apart the way a connection does: head, limit, end
+ * octet, then the payload by type. The first octet chooses the frame-max. What is understood is
+ * written again and must come out as the same frame.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -21,7 +21,8 @@ decode_method(struct slice payload, enum amqp_method_id *id_r, union amqp_args *
 }
 
 static void
-check_method(struct slice frame, struct amqp_frame_head head, struct slice payload, struct writer *w)
+check_method(struct slice frame, struct amqp_frame_head head, struct slice payload,
+             struct writer *w)
 {
     enum amqp_method_id id, again_id;
     union amqp_args args, again;
@@ -39,7 +40,8 @@ check_method(struct slice frame, struct amqp_frame_head head, struct slice paylo
 }
 
 static void
-check_header(struct slice frame, struct amqp_frame_head head, struct slice payload, struct writer *w)
+check_header(struct slice frame, struct amqp_frame_head head, struct slice payload,
+             struct writer *w)
 {
     struct amqp_content_header header;
     struct amqp_props props;
@@ -100,7 +102,10 @@ check_frame(struct slice frame, struct writer *w)
     }
 }
 
-/* Takes the next whole frame off `r`; false at the end, at a frame over the limit and at a wrong end octet. */
+/*
+ * Takes the next whole frame off `r`; false at the end, at a frame over the limit and at a wrong
+ * end octet.
+ */
 static bool
 next_frame(struct reader *r, size_t frame_max, struct slice *frame_r)
 {

@@ -1,6 +1,7 @@
 /*
- * The payload of a method frame. What the decoder accepts, the encoder must reproduce, in as many bytes as the
- * size function says; one byte less or more must be refused; no truncation may be read beyond its end.
+ * The payload of a method frame. What the decoder accepts, the encoder must reproduce, in as many
+ * bytes as the size function says; one byte less or more must be refused; no truncation may be read
+ * beyond its end.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -15,7 +16,10 @@ decode(enum amqp_method_id id, struct slice args_bytes, union amqp_args *args_r)
     return amqp_method_decode(id, &r, args_r);
 }
 
-/* The fields' types decide alone whether encoding loses nothing: only the unused bits of a run of bits may go. */
+/*
+ * The fields' types decide alone whether encoding loses nothing: only the unused bits of a run of
+ * bits may go.
+ */
 static bool
 has_bits(enum amqp_method_id id)
 {

@@ -1,6 +1,6 @@
 /*
- * Property flags and values, as they stand in a content header. What the decoder accepts, the encoder must
- * reproduce; one byte less or more must be refused.
+ * Property flags and values, as they stand in a content header. What the decoder accepts, the
+ * encoder must reproduce; one byte less or more must be refused.
  */
 #include "tests/fuzz/fuzz.h"
 

@@ -1,6 +1,7 @@
 /*
- * The pairs of a field table. A second, much plainer walk over the bytes decides independently what is well-formed;
- * what is well-formed must survive reading and writing, and the notions of sameness must agree with each other.
+ * The pairs of a field table. A second, much plainer walk over the bytes decides independently what
+ * is well-formed; what is well-formed must survive reading and writing, and the notions of sameness
+ * must agree with each other.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -8,7 +9,10 @@
 
 /* --- the second opinion: where does the value at p end? --- */
 
-/* Bytes of a value behind its tag; -1 for a length that stands in front of the value, -2 for no such tag. */
+/*
+ * Bytes of a value behind its tag; -1 for a length that stands in front of the value, -2 for no
+ * such tag.
+ */
 static int
 fixed_width(uint8_t tag)
 {
@@ -132,7 +136,10 @@ is_nan(const struct amqp_value *v)
     return amqp_value_kind(v) == AMQP_KIND_FLOAT && !(v->f <= 0 || v->f >= 0);
 }
 
-/* Values without others inside are equal after a copy; those with others may have had a boolean normalised. */
+/*
+ * Values without others inside are equal after a copy; those with others may have had a boolean
+ * normalised.
+ */
 static void
 check_same_pairs(struct slice a, struct slice b)
 {

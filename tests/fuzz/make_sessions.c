@@ -1,6 +1,6 @@
 /*
- * Writes the first inputs of fuzz_connection into a folder, sessions as real clients have them: make_sessions DIR.
- * They are the same on every machine.
+ * Writes the first inputs of fuzz_connection into a folder, sessions as real clients have them:
+ * make_sessions DIR. They are the same on every machine.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -12,7 +12,19 @@
 
 /* As in fuzz_connection.c. */
 enum { TWO = 1, FRESH = 2, LATER = 4, SMALL = 8, SMALL_WRITES = 16 };
-enum { RAW, METHOD, HEADER, BODY, TIME, BLOCK, CUT, AUTH, SECOND = 8, PIECES = 0x40, NO_RUN = 0x80 };
+enum {
+    RAW,
+    METHOD,
+    HEADER,
+    BODY,
+    TIME,
+    BLOCK,
+    CUT,
+    AUTH,
+    SECOND = 8,
+    PIECES = 0x40,
+    NO_RUN = 0x80
+};
 
 static const char *out_dir;
 static uint8_t bytes[20000];
@@ -61,7 +73,7 @@ method(unsigned kind, unsigned channel, enum amqp_method_id id, const union amqp
     amqp_method_encode(id, &w, args);
 }
 
-#define DO(kind, channel, c, m, ...) \
+#define DO(kind, channel, c, m, ...)                                                               \
     method((kind), (channel), AMQP_##c##_##m, &(union amqp_args){.c##_##m = {__VA_ARGS__}})
 
 #define S(s) slice_str(s)
@@ -93,9 +105,11 @@ publish(unsigned kind, unsigned channel, const char *exchange, const char *key, 
 /* --- sessions --- */
 
 static void
-write_handshake(struct writer *out, const char *mechanism, struct slice response, uint16_t heartbeat)
+write_handshake(struct writer *out, const char *mechanism, struct slice response,
+                uint16_t heartbeat)
 {
-    union amqp_args args = {.connection_start_ok = {.mechanism = S(mechanism), .response = response}};
+    union amqp_args args = {
+        .connection_start_ok = {.mechanism = S(mechanism), .response = response}};
 
     write_bytes(out, slice_of(amqp_protocol_header, AMQP_PROTOCOL_HEADER_SIZE));
     amqp_write_method_frame(out, 0, AMQP_connection_start_ok, &args);
@@ -110,7 +124,8 @@ write_handshake(struct writer *out, const char *mechanism, struct slice response
 static void
 handshakes(void)
 {
-    static const uint8_t amqplain[] = "\005LOGINS\000\000\000\005guest\010PASSWORDS\000\000\000\005guest";
+    static const uint8_t amqplain[] =
+        "\005LOGINS\000\000\000\005guest\010PASSWORDS\000\000\000\005guest";
     uint8_t buf[512];
     struct writer out = writer_init(buf, sizeof buf);
 
@@ -223,9 +238,13 @@ static void
 routing(void)
 {
     uint8_t args[64], raw_props[128];
-    struct slice one = table(args, sizeof args, "k", (struct amqp_value){.tag = AMQP_TAG_INT32, .i = 1});
-    struct amqp_props props = {.flags = AMQP_PROP(headers) | AMQP_PROP(delivery_mode) | AMQP_PROP(expiration),
-                               .headers = one, .delivery_mode = 2, .expiration = S("1000")};
+    struct slice one =
+        table(args, sizeof args, "k", (struct amqp_value){.tag = AMQP_TAG_INT32, .i = 1});
+    struct amqp_props props = {.flags = AMQP_PROP(headers) | AMQP_PROP(delivery_mode) |
+                                        AMQP_PROP(expiration),
+                               .headers = one,
+                               .delivery_mode = 2,
+                               .expiration = S("1000")};
     struct writer out = writer_init(raw_props, sizeof raw_props);
 
     amqp_props_encode(&out, &props);
@@ -235,14 +254,17 @@ routing(void)
     DO(0, 1, queue, bind, .queue = S("q"), .exchange = S("amq.topic"), .routing_key = S("#.b"));
     DO(0, 1, queue, bind, .queue = S("q"), .exchange = S("amq.headers"), .arguments = one);
     DO(0, 1, exchange, declare, .exchange = S("x"), .type = S("direct"), .auto_delete = true);
-    DO(0, 1, exchange, bind, .destination = S("amq.topic"), .source = S("x"), .routing_key = S("a.b"));
-    DO(0, 1, exchange, bind, .destination = S("x"), .source = S("amq.topic"), .routing_key = S("#"));
+    DO(0, 1, exchange, bind, .destination = S("amq.topic"), .source = S("x"),
+       .routing_key = S("a.b"));
+    DO(0, 1, exchange, bind, .destination = S("x"), .source = S("amq.topic"),
+       .routing_key = S("#"));
     publish(0, 1, "x", "a.b", true);
     publish(0, 1, "amq.topic", "a..b", true);
     DO(0, 1, basic, publish, .exchange = S("amq.headers"));
     content(0, 1, slice_of(raw_props, (size_t)(out.p - raw_props)), S(""));
     DO(0, 1, queue, unbind, .queue = S("q"), .exchange = S("amq.topic"), .routing_key = S("#.b"));
-    DO(0, 1, exchange, unbind, .destination = S("amq.topic"), .source = S("x"), .routing_key = S("a.b"));
+    DO(0, 1, exchange, unbind, .destination = S("amq.topic"), .source = S("x"),
+       .routing_key = S("a.b"));
     DO(0, 1, exchange, delete, .exchange = S("x"));
     save("routing");
     one = table(args, sizeof args, "alternate-exchange",

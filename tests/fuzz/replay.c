@@ -1,6 +1,7 @@
 /*
- * Runs a fuzz target's corpus without a fuzzer, so that every compiler and every `make check` replays old finds.
- * Without arguments: the target's own corpus below $srcdir. Arguments: files and folders to run instead.
+ * Runs a fuzz target's corpus without a fuzzer, so that every compiler and every `make check`
+ * replays old finds. Without arguments: the target's own corpus below $srcdir. Arguments: files and
+ * folders to run instead.
  */
 #include "tests/fuzz/fuzz.h"
 

@@ -9,15 +9,18 @@
 /* The bytes of a string literal without its terminating zero: BYTES("\000\012"). */
 #define BYTES(literal) slice_of("" literal, sizeof(literal) - 1)
 
-#define ck_assert_slice_eq(a, b)                          \
-    do {                                                  \
-        struct slice got_ = (a), wanted_ = (b);           \
-        ck_assert_uint_eq(got_.n, wanted_.n);             \
-        if (wanted_.n != 0)                               \
-            ck_assert_mem_eq(got_.p, wanted_.p, wanted_.n); \
+#define ck_assert_slice_eq(a, b)                                                                   \
+    do {                                                                                           \
+        struct slice got_ = (a), wanted_ = (b);                                                    \
+        ck_assert_uint_eq(got_.n, wanted_.n);                                                      \
+        if (wanted_.n != 0)                                                                        \
+            ck_assert_mem_eq(got_.p, wanted_.p, wanted_.n);                                        \
     } while (0)
 
-/* A copy in a block of exactly its size, in which a sanitizer or valgrind sees an access beyond the end. */
+/*
+ * A copy in a block of exactly its size, in which a sanitizer or valgrind sees an access beyond the
+ * end.
+ */
 static inline uint8_t *
 exact_bytes(struct slice s)
 {

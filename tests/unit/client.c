@@ -41,8 +41,9 @@ expect_nothing(struct fake_peer *p)
     struct fake_frame frame;
 
     if (fake_read(p, &frame))
-        ck_abort_msg("%s comes where nothing should",
-                     frame.type == AMQP_FRAME_METHOD ? amqp_method_info(frame.id)->name : "a frame");
+        ck_abort_msg("%s comes where nothing should", frame.type == AMQP_FRAME_METHOD
+                                                          ? amqp_method_info(frame.id)->name
+                                                          : "a frame");
     ck_assert_uint_eq(p->n_out - p->at_out, 0);
 }
 
@@ -103,7 +104,8 @@ send_publish(struct fake_peer *p, uint16_t channel, const char *exchange, const 
 }
 
 void
-publish(struct fake_peer *p, uint16_t channel, const char *exchange, const char *key, const char *body)
+publish(struct fake_peer *p, uint16_t channel, const char *exchange, const char *key,
+        const char *body)
 {
     send_publish(p, channel, exchange, key, false, slice_of(NULL, 0), S(body));
     fake_run(p->fake);
@@ -170,9 +172,11 @@ declare_exchange(struct fake_peer *p, const char *exchange, const char *type)
 void
 consume(struct fake_peer *p, uint16_t channel, const char *queue, const char *tag, bool no_ack)
 {
-    FAKE_SEND(p, channel, basic, consume, .queue = S(queue), .consumer_tag = S(tag), .no_ack = no_ack);
+    FAKE_SEND(p, channel, basic, consume, .queue = S(queue), .consumer_tag = S(tag),
+              .no_ack = no_ack);
     fake_run(p->fake);
-    ck_assert_slice_eq(expect(p, channel, AMQP_basic_consume_ok)->basic_consume_ok.consumer_tag, S(tag));
+    ck_assert_slice_eq(expect(p, channel, AMQP_basic_consume_ok)->basic_consume_ok.consumer_tag,
+                       S(tag));
 }
 
 /* --- tables --- */

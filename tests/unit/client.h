@@ -5,7 +5,8 @@
 #include "tests/unit/check_util.h"
 #include "tests/unit/fake_env.h"
 
-/* What tests of the broker's core do as a client, and what they expect to hear. Failures end the test. */
+/* What tests of the broker's core do as a client, and what they expect to hear. Failures end the
+ * test. */
 
 #define S(s) slice_str(s)
 
@@ -22,23 +23,24 @@ const union amqp_args *expect(struct fake_peer *p, uint16_t channel, enum amqp_m
 void expect_nothing(struct fake_peer *p);
 
 /* Sends a method, and its reply is all that comes. */
-#define CALL(p, channel, c, m, ...)                            \
-    do {                                                       \
-        FAKE_SEND((p), (channel), c, m, __VA_ARGS__);          \
-        fake_run((p)->fake);                                   \
-        expect((p), (channel), AMQP_##c##_##m##_ok);           \
-        expect_nothing((p));                                   \
+#define CALL(p, channel, c, m, ...)                                                                \
+    do {                                                                                           \
+        FAKE_SEND((p), (channel), c, m, __VA_ARGS__);                                              \
+        fake_run((p)->fake);                                                                       \
+        expect((p), (channel), AMQP_##c##_##m##_ok);                                               \
+        expect_nothing((p));                                                                       \
     } while (0)
 
 /* Sends a method that is answered by nothing. */
-#define CAST(p, channel, c, m, ...)                   \
-    do {                                              \
-        FAKE_SEND((p), (channel), c, m, __VA_ARGS__); \
-        fake_run((p)->fake);                          \
-        expect_nothing((p));                          \
+#define CAST(p, channel, c, m, ...)                                                                \
+    do {                                                                                           \
+        FAKE_SEND((p), (channel), c, m, __VA_ARGS__);                                              \
+        fake_run((p)->fake);                                                                       \
+        expect_nothing((p));                                                                       \
     } while (0)
 
-/* The next frame is channel.close or connection.close with this code and text, which ids point to. */
+/* The next frame is channel.close or connection.close with this code and text, which ids point to.
+ */
 void expect_channel_close(struct fake_peer *p, uint16_t channel, uint16_t code, const char *text,
                           enum amqp_method_id culprit);
 void expect_connection_close(struct fake_peer *p, uint16_t code, const char *text,
@@ -68,7 +70,8 @@ void expect_empty(struct fake_peer *p, uint16_t channel, const char *queue);
 
 void declare_queue(struct fake_peer *p, const char *queue);
 void declare_exchange(struct fake_peer *p, const char *exchange, const char *type);
-void consume(struct fake_peer *p, uint16_t channel, const char *queue, const char *tag, bool no_ack);
+void consume(struct fake_peer *p, uint16_t channel, const char *queue, const char *tag,
+             bool no_ack);
 
 /* A table of one pair, or two; in memory of its own that the next 16 calls leave alone. */
 struct slice table_of(const char *key, struct amqp_value value);

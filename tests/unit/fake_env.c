@@ -73,19 +73,20 @@ void
 fake_init(struct fake *f)
 {
     *f = (struct fake){
-        .settings = {
-            .product = "Coney",
-            .version = "4.3.0",
-            .cluster_name = "coney@test",
-            .default_vhost = "/",
-            .channel_max = 2047,
-            .heartbeat = 60,
-            .frame_max = 131072,
-            .initial_frame_max = 8192,
-            .max_message_size = 16777216,
-            .handshake_timeout = 10000,
-            .output_high_watermark = 1048576,
-        },
+        .settings =
+            {
+                .product = "Coney",
+                .version = "4.3.0",
+                .cluster_name = "coney@test",
+                .default_vhost = "/",
+                .channel_max = 2047,
+                .heartbeat = 60,
+                .frame_max = 131072,
+                .initial_frame_max = 8192,
+                .max_message_size = 16777216,
+                .handshake_timeout = 10000,
+                .output_high_watermark = 1048576,
+            },
     };
     TAILQ_INIT(&f->peers);
     const struct env env = {f, want_tick, hold_input, shut, authenticate};
@@ -107,7 +108,7 @@ fake_fini(struct fake *f)
     struct fake_login *login;
 
     TAILQ_FOREACH(p, &f->peers, link)
-        fake_cut(p);
+    fake_cut(p);
     while ((p = TAILQ_FIRST(&f->peers)) != NULL) {
         TAILQ_REMOVE(&f->peers, p, link);
         free(p->in);
@@ -155,8 +156,8 @@ append(uint8_t **buf, size_t *n, size_t *cap, const void *bytes, size_t n_bytes)
 }
 
 /*
- * Offers what has been sent, in a block of exactly its size in which a sanitizer sees an access beyond the end. The
- * broker must take something whenever it asks for more.
+ * Offers what has been sent, in a block of exactly its size in which a sanitizer sees an access
+ * beyond the end. The broker must take something whenever it asks for more.
  */
 static void
 feed(struct fake_peer *p)
@@ -228,7 +229,8 @@ flush(struct fake *f)
         write_out(c->io);
     }
     /* Those that take output again. */
-    TAILQ_FOREACH(p, &f->peers, link) {
+    TAILQ_FOREACH(p, &f->peers, link)
+    {
         if (p->connection != NULL)
             write_out(p);
     }
@@ -239,7 +241,8 @@ end_peers(struct fake *f)
 {
     struct fake_peer *p;
 
-    TAILQ_FOREACH(p, &f->peers, link) {
+    TAILQ_FOREACH(p, &f->peers, link)
+    {
         if (p->shut && p->connection != NULL && (p->reset || p->connection->out.bytes == 0))
             fake_cut(p);
     }
@@ -255,7 +258,7 @@ fake_turn(struct fake *f)
     if (f->auth == FAKE_AUTH_GUEST)
         fake_answer(f, true);
     TAILQ_FOREACH(p, &f->peers, link)
-        feed(p);
+    feed(p);
     broker_tick(f->broker);
     flush(f);
     end_peers(f);
@@ -415,7 +418,8 @@ fake_read(struct fake_peer *p, struct fake_frame *frame_r)
         return false;
     const uint8_t *at = p->out + p->at_out;
     struct amqp_frame_head head = amqp_frame_head(at);
-    if (head.type == AMQP_FRAME_BODY && head.size > p->fake->settings.frame_max - AMQP_FRAME_OVERHEAD)
+    if (head.type == AMQP_FRAME_BODY &&
+        head.size > p->fake->settings.frame_max - AMQP_FRAME_OVERHEAD)
         die("received a body frame larger than allowed");
     if (left < (size_t)head.size + AMQP_FRAME_OVERHEAD)
         return false;
@@ -429,8 +433,9 @@ fake_read(struct fake_peer *p, struct fake_frame *frame_r)
     p->at_out += head.size + AMQP_FRAME_OVERHEAD;
     if (head.type == AMQP_FRAME_METHOD)
         decode_method(frame_r);
-    else if (head.type == AMQP_FRAME_HEARTBEAT ? head.channel != 0 || head.size != 0
-                                               : head.type != AMQP_FRAME_HEADER && head.type != AMQP_FRAME_BODY)
+    else if (head.type == AMQP_FRAME_HEARTBEAT
+                 ? head.channel != 0 || head.size != 0
+                 : head.type != AMQP_FRAME_HEADER && head.type != AMQP_FRAME_BODY)
         die("received a frame that may not be sent");
     return true;
 }

@@ -11,9 +11,10 @@
 #include "protocol/method.h"
 
 /*
- * The world around a broker, without sockets, threads and real time: connections are byte buffers, the clock is a
- * variable, passwords are checked by the test. Everything happens in fake_run() and fake_advance(), in the order in
- * which broker/net does it. Free of Check, so that fuzz targets can use it.
+ * The world around a broker, without sockets, threads and real time: connections are byte buffers,
+ * the clock is a variable, passwords are checked by the test. Everything happens in fake_run() and
+ * fake_advance(), in the order in which broker/net does it. Free of Check, so that fuzz targets can
+ * use it.
  */
 
 /* A connection, seen from its other end. It outlives the broker's side of it. */
@@ -83,12 +84,13 @@ void fake_send(struct fake_peer *p, struct slice bytes);
 
 void fake_send_method(struct fake_peer *p, uint16_t channel, enum amqp_method_id id,
                       const union amqp_args *args);
-void fake_send_header(struct fake_peer *p, uint16_t channel, uint64_t body_size, struct slice props);
+void fake_send_header(struct fake_peer *p, uint16_t channel, uint64_t body_size,
+                      struct slice props);
 void fake_send_body(struct fake_peer *p, uint16_t channel, struct slice body);
 void fake_send_frame(struct fake_peer *p, uint8_t type, uint16_t channel, struct slice payload);
 
 /* FAKE_SEND(peer, 1, queue, declare, .queue = slice_str("q"), .durable = true) */
-#define FAKE_SEND(p, channel, c, m, ...) \
+#define FAKE_SEND(p, channel, c, m, ...)                                                           \
     fake_send_method((p), (channel), AMQP_##c##_##m, &(union amqp_args){.c##_##m = {__VA_ARGS__}})
 
 /* The client's part of the handshake, up to connection.open, with these client-properties. */
@@ -108,8 +110,8 @@ struct fake_frame {
 };
 
 /*
- * Takes the next whole frame; false when there is none. Aborts when it is none that a server may send, or one that
- * is larger than the connection allows.
+ * Takes the next whole frame; false when there is none. Aborts when it is none that a server may
+ * send, or one that is larger than the connection allows.
  */
 bool fake_read(struct fake_peer *p, struct fake_frame *frame_r);
 

@@ -4,8 +4,8 @@
 #include "protocol/method.h"
 
 /*
- * Arguments of any method, filled in and compared through the field descriptors of amqp_method_info(): for tests
- * that must reach every method without naming it.
+ * Arguments of any method, filled in and compared through the field descriptors of
+ * amqp_method_info(): for tests that must reach every method without naming it.
  */
 
 /* xorshift64*: the same numbers on every machine for the same seed (not 0). */
@@ -28,7 +28,9 @@ prng_below(struct prng *g, uint64_t n)
     return (prng_next(g) >> 11) % n;
 }
 
-/* Up to `max` bytes of letters; every eighth one is empty, every eighth one as long as it may be. */
+/*
+ * Up to `max` bytes of letters; every eighth one is empty, every eighth one as long as it may be.
+ */
 static inline struct slice
 prng_letters(struct prng *g, size_t max)
 {
@@ -62,14 +64,18 @@ arg_const(const union amqp_args *args, const struct amqp_field_info *f)
 static inline struct slice
 prng_table(struct prng *g)
 {
-    static const uint8_t one_of_each[] =
-        "\001tt\001\001bb\377\001BB\377\001ss\377\376\001uu\377\376\001II\377\377\377\376\001ii\377\377\377\376"
-        "\001ll\377\377\377\377\377\377\377\376\001LL\000\000\000\000\000\000\000\001\001ff\077\200\000\000"
-        "\001dd\077\360\000\000\000\000\000\000\001DD\002\000\000\001\072\001SS\000\000\000\002hi\001xx\000\000"
-        "\000\002\000\377\001TT\000\000\000\000\145\000\000\000\001FF\000\000\000\004\001tt\000\001AA\000\000\000"
-        "\006I\000\000\000\001V\001VV";
-    static const uint8_t arguments[] = "\015x-message-ttlI\000\000\352\140\014x-max-lengthl\000\000\000\000\000\000"
-                                       "\000\012\012x-overflowS\000\000\000\011drop-head";
+    static const uint8_t one_of_each[] = "\001tt\001\001bb\377\001BB\377\001ss\377\376\001uu\377"
+                                         "\376\001II\377\377\377\376\001ii\377\377\377\376"
+                                         "\001ll\377\377\377\377\377\377\377\376\001LL\000\000\000"
+                                         "\000\000\000\000\001\001ff\077\200\000\000"
+                                         "\001dd\077\360\000\000\000\000\000\000\001DD\002\000\000"
+                                         "\001\072\001SS\000\000\000\002hi\001xx\000\000"
+                                         "\000\002\000\377\001TT\000\000\000\000\145\000\000\000"
+                                         "\001FF\000\000\000\004\001tt\000\001AA\000\000\000"
+                                         "\006I\000\000\000\001V\001VV";
+    static const uint8_t arguments[] =
+        "\015x-message-ttlI\000\000\352\140\014x-max-lengthl\000\000\000\000\000\000"
+        "\000\012\012x-overflowS\000\000\000\011drop-head";
     static const struct slice tables[] = {
         {NULL, 0},
         {one_of_each, sizeof one_of_each - 1},
@@ -79,7 +85,9 @@ prng_table(struct prng *g)
     return tables[prng_below(g, sizeof tables / sizeof *tables)];
 }
 
-/* Fills in every field with random contents of its type. The strings live as long as the program. */
+/*
+ * Fills in every field with random contents of its type. The strings live as long as the program.
+ */
 static inline void
 args_random(enum amqp_method_id id, union amqp_args *args, struct prng *g)
 {
@@ -140,7 +148,9 @@ field_same(enum amqp_field_type type, const void *a, const void *b)
     return false;
 }
 
-/* The first field in which two sets of arguments of one method differ, NULL when they are the same. */
+/*
+ * The first field in which two sets of arguments of one method differ, NULL when they are the same.
+ */
 static inline const char *
 args_difference(enum amqp_method_id id, const union amqp_args *a, const union amqp_args *b)
 {

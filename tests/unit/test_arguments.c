@@ -39,13 +39,31 @@ expect_result(bool ok, const struct amqp_error *err, const char *text)
     ck_assert_str_eq(got, text);
 }
 
-#define INT(v) {.tag = AMQP_TAG_INT32, .i = (v)}
-#define LONG(v) {.tag = AMQP_TAG_INT64, .i = (v)}
-#define STR(v) {.tag = AMQP_TAG_LONGSTR, .s = {(const uint8_t *)(v), sizeof(v) - 1}}
-#define BIN(v) {.tag = AMQP_TAG_BINARY, .s = {(const uint8_t *)(v), sizeof(v) - 1}}
-#define BOOL(v) {.tag = AMQP_TAG_BOOL, .boolean = (v)}
-#define INVALID(arg, why) "PRECONDITION_FAILED - invalid arg '" arg "' for queue 'q' in vhost '/': " why
-#define FOREIGN(arg) "PRECONDITION_FAILED - invalid arg '" arg "' for queue 'q' in vhost '/' of queue type rabbit_classic_queue"
+#define INT(v)                                                                                     \
+    {                                                                                              \
+        .tag = AMQP_TAG_INT32, .i = (v)                                                            \
+    }
+#define LONG(v)                                                                                    \
+    {                                                                                              \
+        .tag = AMQP_TAG_INT64, .i = (v)                                                            \
+    }
+#define STR(v)                                                                                     \
+    {                                                                                              \
+        .tag = AMQP_TAG_LONGSTR, .s = {(const uint8_t *)(v), sizeof(v) - 1 }                       \
+    }
+#define BIN(v)                                                                                     \
+    {                                                                                              \
+        .tag = AMQP_TAG_BINARY, .s = {(const uint8_t *)(v), sizeof(v) - 1 }                        \
+    }
+#define BOOL(v)                                                                                    \
+    {                                                                                              \
+        .tag = AMQP_TAG_BOOL, .boolean = (v)                                                       \
+    }
+#define INVALID(arg, why)                                                                          \
+    "PRECONDITION_FAILED - invalid arg '" arg "' for queue 'q' in vhost '/': " why
+#define FOREIGN(arg)                                                                               \
+    "PRECONDITION_FAILED - invalid arg '" arg                                                      \
+    "' for queue 'q' in vhost '/' of queue type rabbit_classic_queue"
 
 /* --- validity --- */
 
@@ -56,15 +74,26 @@ static const struct {
 } queue_cases[] = {
     {"x-message-ttl", INT(0), NULL},
     {"x-message-ttl", LONG(315360000000), NULL},
-    {"x-message-ttl", LONG(315360000001), INVALID("x-message-ttl", "{value_too_large,315360000001}")},
+    {"x-message-ttl", LONG(315360000001),
+     INVALID("x-message-ttl", "{value_too_large,315360000001}")},
     {"x-message-ttl", INT(-1), INVALID("x-message-ttl", "{value_negative,-1}")},
     {"x-message-ttl", STR("1"), INVALID("x-message-ttl", "\"expected integer, got longstr\"")},
-    {"x-message-ttl", {.tag = AMQP_TAG_DECIMAL}, INVALID("x-message-ttl", "\"expected integer, got decimal\"")},
-    {"x-message-ttl", {.tag = AMQP_TAG_TIMESTAMP}, INVALID("x-message-ttl", "\"expected integer, got timestamp\"")},
-    {"x-message-ttl", {.tag = AMQP_TAG_FLOAT}, INVALID("x-message-ttl", "\"expected integer, got float\"")},
-    {"x-message-ttl", {.tag = AMQP_TAG_DOUBLE}, INVALID("x-message-ttl", "\"expected integer, got double\"")},
+    {"x-message-ttl",
+     {.tag = AMQP_TAG_DECIMAL},
+     INVALID("x-message-ttl", "\"expected integer, got decimal\"")},
+    {"x-message-ttl",
+     {.tag = AMQP_TAG_TIMESTAMP},
+     INVALID("x-message-ttl", "\"expected integer, got timestamp\"")},
+    {"x-message-ttl",
+     {.tag = AMQP_TAG_FLOAT},
+     INVALID("x-message-ttl", "\"expected integer, got float\"")},
+    {"x-message-ttl",
+     {.tag = AMQP_TAG_DOUBLE},
+     INVALID("x-message-ttl", "\"expected integer, got double\"")},
     {"x-message-ttl", BOOL(true), INVALID("x-message-ttl", "\"expected integer, got bool\"")},
-    {"x-message-ttl", {.tag = AMQP_TAG_VOID}, INVALID("x-message-ttl", "\"expected integer, got void\"")},
+    {"x-message-ttl",
+     {.tag = AMQP_TAG_VOID},
+     INVALID("x-message-ttl", "\"expected integer, got void\"")},
     {"x-message-ttl", {.tag = AMQP_TAG_UINT8, .i = 1}, NULL},
     {"x-message-ttl", {.tag = AMQP_TAG_INT8, .i = 1}, NULL},
     {"x-message-ttl", {.tag = AMQP_TAG_UINT16, .i = 1}, NULL},
@@ -91,13 +120,18 @@ static const struct {
     {"x-dead-letter-exchange", STR(""), NULL},
     {"x-dead-letter-exchange", STR("missing"), NULL},
     {"x-dead-letter-exchange", INT(1),
-     "PRECONDITION_FAILED - invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'q' in vhost '/'"},
+     "PRECONDITION_FAILED - invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'q' "
+     "in vhost '/'"},
     {"x-dead-letter-exchange", BIN("x"),
-     "PRECONDITION_FAILED - invalid type 'binary' for arg 'x-dead-letter-exchange' in queue 'q' in vhost '/'"},
-    {"x-dead-letter-routing-key", STR("k"), INVALID("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")},
-    {"x-dead-letter-routing-key", INT(1), INVALID("x-dead-letter-routing-key", "{unacceptable_type,signedint}")},
+     "PRECONDITION_FAILED - invalid type 'binary' for arg 'x-dead-letter-exchange' in queue 'q' in "
+     "vhost '/'"},
+    {"x-dead-letter-routing-key", STR("k"),
+     INVALID("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")},
+    {"x-dead-letter-routing-key", INT(1),
+     INVALID("x-dead-letter-routing-key", "{unacceptable_type,signedint}")},
     {"x-single-active-consumer", BOOL(true), NULL},
-    {"x-single-active-consumer", INT(1), INVALID("x-single-active-consumer", "{unacceptable_type,signedint}")},
+    {"x-single-active-consumer", INT(1),
+     INVALID("x-single-active-consumer", "{unacceptable_type,signedint}")},
     {"x-queue-type", STR("classic"), NULL},
     {"x-queue-type", STR(""), NULL},
     {"x-queue-type", STR("bogus"), INVALID("x-queue-type", "\"unsupported queue type 'bogus'\"")},
@@ -105,7 +139,8 @@ static const struct {
     {"x-queue-mode", STR("foo"), NULL},
     {"x-queue-mode", INT(5), NULL},
     {"x-queue-leader-locator", STR("balanced"), NULL},
-    {"x-queue-leader-locator", STR("nowhere"), INVALID("x-queue-leader-locator", "invalid_queue_locator_arg")},
+    {"x-queue-leader-locator", STR("nowhere"),
+     INVALID("x-queue-leader-locator", "invalid_queue_locator_arg")},
     {"x-delivery-limit", INT(1), FOREIGN("x-delivery-limit")},
     {"x-dead-letter-strategy", STR("at-least-once"), FOREIGN("x-dead-letter-strategy")},
     {"x-quorum-initial-group-size", INT(3), FOREIGN("x-quorum-initial-group-size")},
@@ -120,7 +155,8 @@ static const struct {
 START_TEST(test_queue)
 {
     struct amqp_error err;
-    bool ok = arguments_check_queue(&queue, table_of(queue_cases[_i].name, queue_cases[_i].value), &err);
+    bool ok =
+        arguments_check_queue(&queue, table_of(queue_cases[_i].name, queue_cases[_i].value), &err);
 
     expect_result(ok, &err, queue_cases[_i].text);
 }
@@ -128,7 +164,8 @@ END_TEST
 
 START_TEST(test_dead_letter_pair)
 {
-    struct slice both = table_of2("x-dead-letter-routing-key", value_str("k"), "x-dead-letter-exchange", value_str(""));
+    struct slice both = table_of2("x-dead-letter-routing-key", value_str("k"),
+                                  "x-dead-letter-exchange", value_str(""));
     struct amqp_error err;
 
     ck_assert(arguments_check_queue(&queue, both, &err));
@@ -141,9 +178,13 @@ START_TEST(test_exchange)
     struct amqp_error err;
 
     ck_assert(arguments_check_exchange(&exchange, slice_of(NULL, 0), &err));
-    ck_assert(arguments_check_exchange(&exchange, table_of("alternate-exchange", value_str("ae")), &err));
-    expect_result(arguments_check_exchange(&exchange, table_of("alternate-exchange", value_int(1)), &err), &err,
-                  "PRECONDITION_FAILED - invalid type 'signedint' for arg 'alternate-exchange' in exchange 'x' in vhost '/'");
+    ck_assert(
+        arguments_check_exchange(&exchange, table_of("alternate-exchange", value_str("ae")), &err));
+    expect_result(
+        arguments_check_exchange(&exchange, table_of("alternate-exchange", value_int(1)), &err),
+        &err,
+        "PRECONDITION_FAILED - invalid type 'signedint' for arg 'alternate-exchange' in exchange "
+        "'x' in vhost '/'");
 }
 END_TEST
 
@@ -157,7 +198,10 @@ static const struct {
     {"x-priority", LONG(-7), -7, NULL},
     {"x-priority", {.tag = AMQP_TAG_UINT8, .i = 200}, 200, NULL},
     {"x-priority", STR("5"), 0, INVALID("x-priority", "\"expected integer, got longstr\"")},
-    {"x-priority", {.tag = AMQP_TAG_DECIMAL}, 0, INVALID("x-priority", "\"expected integer, got decimal\"")},
+    {"x-priority",
+     {.tag = AMQP_TAG_DECIMAL},
+     0,
+     INVALID("x-priority", "\"expected integer, got decimal\"")},
     {"x-stream-offset", STR("first"), 0, FOREIGN("x-stream-offset")},
     {"x-consumer-timeout", INT(1), 0, FOREIGN("x-consumer-timeout")},
     {"x-cancel-on-ha-failover", BOOL(true), 0, NULL},
@@ -179,8 +223,9 @@ END_TEST
 
 /* --- equivalence --- */
 
-#define DIFFERS(arg, given, current) \
-    "PRECONDITION_FAILED - inequivalent arg '" arg "' for queue 'q' in vhost '/': received " given " but current is " current
+#define DIFFERS(arg, given, current)                                                               \
+    "PRECONDITION_FAILED - inequivalent arg '" arg "' for queue 'q' in vhost '/': received " given \
+    " but current is " current
 
 START_TEST(test_flags)
 {
@@ -195,7 +240,10 @@ START_TEST(test_flags)
 }
 END_TEST
 
-#define ABSENT {.tag = 0}
+#define ABSENT                                                                                     \
+    {                                                                                              \
+        .tag = 0                                                                                   \
+    }
 
 static const struct {
     const char *name;
@@ -205,11 +253,16 @@ static const struct {
     {"x-message-ttl", INT(1000), INT(1000), NULL},
     {"x-max-length", {.tag = AMQP_TAG_UINT8, .i = 5}, LONG(5), NULL},
     {"x-message-ttl", INT(2000), INT(1000), DIFFERS("x-message-ttl", "'2000'", "'1000'")},
-    {"x-message-ttl", ABSENT, INT(1000), DIFFERS("x-message-ttl", "none", "the value '1000' of type 'signedint'")},
-    {"x-dead-letter-exchange", STR("d"), ABSENT, DIFFERS("x-dead-letter-exchange", "the value 'd' of type 'longstr'", "none")},
+    {"x-message-ttl", ABSENT, INT(1000),
+     DIFFERS("x-message-ttl", "none", "the value '1000' of type 'signedint'")},
+    {"x-dead-letter-exchange", STR("d"), ABSENT,
+     DIFFERS("x-dead-letter-exchange", "the value 'd' of type 'longstr'", "none")},
     {"x-dead-letter-exchange", BIN("d"), STR("d"), NULL},
     {"x-dead-letter-exchange", STR("d"), STR("e"), DIFFERS("x-dead-letter-exchange", "'d'", "'e'")},
-    {"x-max-length", {.tag = AMQP_TAG_DOUBLE, .f = 5}, INT(5), DIFFERS("x-max-length", "'5'", "'5'")},
+    {"x-max-length",
+     {.tag = AMQP_TAG_DOUBLE, .f = 5},
+     INT(5),
+     DIFFERS("x-max-length", "'5'", "'5'")},
     {"x-queue-type", STR("classic"), ABSENT, NULL},
     {"x-queue-type", ABSENT, STR("classic"), NULL},
     {"x-queue-type", STR(""), ABSENT, NULL},
@@ -233,14 +286,16 @@ START_TEST(test_same_queue)
 }
 END_TEST
 
-/* The first difference in RabbitMQ's order is the one that is told, whatever order the tables have. */
+/* The first difference in RabbitMQ's order is the one that is told, whatever order the tables have.
+ */
 START_TEST(test_order_of_comparison)
 {
     struct amqp_error err;
     struct slice given = table_of2("x-max-length", value_int(1), "x-expires", value_int(1));
     struct slice current = table_of2("x-max-length", value_int(2), "x-expires", value_int(2));
 
-    expect_result(arguments_same_queue(&queue, given, current, &err), &err, DIFFERS("x-expires", "'1'", "'2'"));
+    expect_result(arguments_same_queue(&queue, given, current, &err), &err,
+                  DIFFERS("x-expires", "'1'", "'2'"));
 }
 END_TEST
 
@@ -250,9 +305,11 @@ START_TEST(test_same_exchange)
     struct slice ae = table_of("alternate-exchange", value_str("ae"));
 
     ck_assert(arguments_same_exchange(&exchange, ae, ae, &err));
-    ck_assert(arguments_same_exchange(&exchange, table_of("other", value_int(1)), slice_of(NULL, 0), &err));
+    ck_assert(arguments_same_exchange(&exchange, table_of("other", value_int(1)), slice_of(NULL, 0),
+                                      &err));
     expect_result(arguments_same_exchange(&exchange, slice_of(NULL, 0), ae, &err), &err,
-                  "PRECONDITION_FAILED - inequivalent arg 'alternate-exchange' for exchange 'x' in vhost '/': "
+                  "PRECONDITION_FAILED - inequivalent arg 'alternate-exchange' for exchange 'x' in "
+                  "vhost '/': "
                   "received none but current is the value 'ae' of type 'longstr'");
 }
 END_TEST
@@ -270,7 +327,8 @@ START_TEST(test_long_texts)
     ck_assert(!arguments_check_queue(&res, table_of("x-queue-type", v), &err));
     ck_assert_uint_eq(err.text_len, 255);
     ck_assert_mem_eq(err.text + 252, "...", 3);
-    ck_assert(!arguments_same_queue(&queue, table_of("x-overflow", v), table_of("x-overflow", value_int(1)), &err));
+    ck_assert(!arguments_same_queue(&queue, table_of("x-overflow", v),
+                                    table_of("x-overflow", value_int(1)), &err));
     ck_assert_uint_eq(err.text_len, 255);
 }
 END_TEST

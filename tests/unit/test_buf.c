@@ -55,8 +55,9 @@ END_TEST
 
 START_TEST(test_read_big_endian)
 {
-    struct reader r = reader_init(BYTES("\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"
-                                        "ab"));
+    struct reader r =
+        reader_init(BYTES("\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"
+                          "ab"));
 
     ck_assert_uint_eq(read_u8(&r), 0x01);
     ck_assert_uint_eq(read_u16(&r), 0x0203);
@@ -168,8 +169,10 @@ START_TEST(test_write_big_endian)
     write_bytes(&w, slice_str("ab"));
     ck_assert(!w.bad);
     ck_assert_ptr_eq(w.p, w.end);
-    ck_assert_mem_eq(bytes, "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"
-                            "ab", sizeof bytes);
+    ck_assert_mem_eq(bytes,
+                     "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"
+                     "ab",
+                     sizeof bytes);
 }
 END_TEST
 

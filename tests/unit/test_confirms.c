@@ -16,9 +16,9 @@ emit(void *ctx, enum confirm_kind kind, uint64_t tag, bool multiple)
 {
     struct told *t = ctx;
 
-    t->n += (size_t)snprintf(t->text + t->n, sizeof t->text - t->n, "%s%s %llu%s", t->n == 0 ? "" : ", ",
-                             kind == CONFIRM_ACK ? "ack" : "nack", (unsigned long long)tag,
-                             multiple ? " multiple" : "");
+    t->n += (size_t)snprintf(t->text + t->n, sizeof t->text - t->n, "%s%s %llu%s",
+                             t->n == 0 ? "" : ", ", kind == CONFIRM_ACK ? "ack" : "nack",
+                             (unsigned long long)tag, multiple ? " multiple" : "");
     ck_assert_uint_lt(t->n, sizeof t->text);
 }
 

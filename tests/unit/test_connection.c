@@ -1,4 +1,5 @@
-/* Connections: handshake, refusals, frames, heartbeats, closing, and the limits of output, all under a virtual clock. */
+/* Connections: handshake, refusals, frames, heartbeats, closing, and the limits of output, all
+ * under a virtual clock. */
 #include "broker/core/connection.h"
 
 #include <stdio.h>
@@ -33,10 +34,11 @@ send_protocol_header(struct fake_peer *p)
 }
 
 static void
-send_start_ok(struct fake_peer *p, const char *mechanism, struct slice response, struct slice properties)
+send_start_ok(struct fake_peer *p, const char *mechanism, struct slice response,
+              struct slice properties)
 {
-    FAKE_SEND(p, 0, connection, start_ok, .client_properties = properties, .mechanism = S(mechanism),
-              .response = response);
+    FAKE_SEND(p, 0, connection, start_ok, .client_properties = properties,
+              .mechanism = S(mechanism), .response = response);
 }
 
 #define GUEST slice_of("\0guest\0guest", 12)
@@ -64,7 +66,8 @@ START_TEST(test_handshake)
 
     send_protocol_header(p);
     fake_run(&fake);
-    const struct amqp_connection_start *start = &expect(p, 0, AMQP_connection_start)->connection_start;
+    const struct amqp_connection_start *start =
+        &expect(p, 0, AMQP_connection_start)->connection_start;
     ck_assert_uint_eq(start->version_major, 0);
     ck_assert_uint_eq(start->version_minor, 9);
     ck_assert_slice_eq(start->mechanisms, S("PLAIN AMQPLAIN"));
@@ -106,8 +109,12 @@ START_TEST(test_version_0_9)
 END_TEST
 
 static const struct slice wrong_headers[] = {
-    {(const uint8_t *)"AMQP\0\0\11\0", 8}, {(const uint8_t *)"AMQP\0\0\12\1", 8}, {(const uint8_t *)"AMQP\0\1\0\0", 8},
-    {(const uint8_t *)"AMQP\3\1\0\0", 8},  {(const uint8_t *)"AMQQ\0\0\11\1", 8}, {(const uint8_t *)"GET / HTTP/1.1\r\n", 16},
+    {(const uint8_t *)"AMQP\0\0\11\0", 8},
+    {(const uint8_t *)"AMQP\0\0\12\1", 8},
+    {(const uint8_t *)"AMQP\0\1\0\0", 8},
+    {(const uint8_t *)"AMQP\3\1\0\0", 8},
+    {(const uint8_t *)"AMQQ\0\0\11\1", 8},
+    {(const uint8_t *)"GET / HTTP/1.1\r\n", 16},
     {(const uint8_t *)"\26\3\1\0\376\1\0\0\372", 9},
 };
 
@@ -132,7 +139,8 @@ START_TEST(test_handshake_timeout)
     if (_i >= 2)
         send_start_ok(p, "PLAIN", GUEST, none);
     if (_i >= 3)
-        FAKE_SEND(p, 0, connection, tune_ok, .channel_max = 2047, .frame_max = 131072, .heartbeat = 1);
+        FAKE_SEND(p, 0, connection, tune_ok, .channel_max = 2047, .frame_max = 131072,
+                  .heartbeat = 1);
     fake_advance(&fake, 9999);
     fake_read_all(p);
     ck_assert(!p->shut);
@@ -164,7 +172,8 @@ START_TEST(test_refused_login)
         fake_run(&fake);
         expect(p, 0, AMQP_connection_start);
         snprintf(text, sizeof text,
-                 "ACCESS_REFUSED - Login was refused using authentication mechanism %s. For details see the broker logfile.",
+                 "ACCESS_REFUSED - Login was refused using authentication mechanism %s. For "
+                 "details see the broker logfile.",
                  logins[i].mechanism);
         expect_connection_close(p, 403, text, AMQP_METHOD_UNKNOWN);
         /* Whatever is sent now is not looked at. */
@@ -257,7 +266,9 @@ START_TEST(test_tune)
         expect(p, 0, AMQP_connection_open_ok);
         return;
     }
-    snprintf(text, sizeof text, "NOT_ALLOWED - failed to negotiate connection parameters: negotiated %s", tunings[_i].text);
+    snprintf(text, sizeof text,
+             "NOT_ALLOWED - failed to negotiate connection parameters: negotiated %s",
+             tunings[_i].text);
     expect_connection_close(p, 530, text, AMQP_METHOD_UNKNOWN);
     expect_silent_refusal(p);
 }
@@ -312,7 +323,8 @@ START_TEST(test_late_answer)
 }
 END_TEST
 
-/* A connection that is refused while its password is being checked: the answer changes nothing any more. */
+/* A connection that is refused while its password is being checked: the answer changes nothing any
+ * more. */
 START_TEST(test_timeout_during_check)
 {
     struct fake_peer *p = fake_connect(&fake);
@@ -479,27 +491,56 @@ static const struct {
     enum amqp_method_id culprit;
     bool unparsable; /* reset after 3 s, whatever comes */
 } bad_frames[] = {
-#define FRAME(literal) {(const uint8_t *)"" literal, sizeof(literal) - 1}
-    {FRAME("\5\0\1\0\0\0\3abc\xce"), 501, "FRAME_ERROR - type 5, all octets = <<\"abc\">>: unknown_frame", AMQP_METHOD_UNKNOWN, false},
-    {FRAME("\1\0\1\0\0\0\4\0\12\0\12\xcd"), 501, "FRAME_ERROR - type 1, all octets = <<0,10,0,10>>: {invalid_frame_end_marker,205}", AMQP_METHOD_UNKNOWN, true},
-    {FRAME("\1\0\1\0\2\0\1"), 501, "FRAME_ERROR - type 1, all octets = <<>>: {frame_too_large,131073,131064}", AMQP_METHOD_UNKNOWN, true},
-    {FRAME("\3\0\1\377\377\377\377"), 501, "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,4294967295,131064}", AMQP_METHOD_UNKNOWN, true},
-    {FRAME("\10\0\1\0\0\0\0\xce"), 505, "UNEXPECTED_FRAME - type 8, all octets = <<>>", AMQP_METHOD_UNKNOWN, false},
-    {FRAME("\10\0\0\0\0\0\1x\xce"), 501, "FRAME_ERROR - type 8, all octets = <<\"x\">>: unknown_frame", AMQP_METHOD_UNKNOWN, false},
-    {FRAME("\2\0\0\0\0\0\22aaaaaaaaaaaaaaaaab\xce"), 505, "UNEXPECTED_FRAME - type 2, first 16 octets = <<\"aaaaaaaaaaaaaaaa\">>", AMQP_METHOD_UNKNOWN, false},
-    {FRAME("\3\0\0\0\0\0\3abc\xce"), 505, "UNEXPECTED_FRAME - type 3, all octets = <<>>", AMQP_METHOD_UNKNOWN, false},
-    {FRAME("\3\0\1\0\0\0\3abc\xce"), 505, "UNEXPECTED_FRAME - expected method frame, got non method frame instead", AMQP_METHOD_UNKNOWN, false},
-    {FRAME("\2\0\1\0\0\0\16\0\74\0\0\0\0\0\0\0\0\0\0\0\0\xce"), 505, "UNEXPECTED_FRAME - expected method frame, got non method frame instead", AMQP_METHOD_UNKNOWN, false},
-    {FRAME("\3\0\11\0\0\0\3abc\xce"), 505, "UNEXPECTED_FRAME - expected method frame, got non method frame instead", AMQP_METHOD_UNKNOWN, false},
-    {FRAME("\1\0\0\0\0\0\5\0\24\0\12\0\xce"), 504, "CHANNEL_ERROR - unexpected method in connection state running", AMQP_channel_open, false},
-    {FRAME("\1\0\11\0\0\0\5\0\132\0\12\xce\xce"), 501, "FRAME_ERROR - cannot decode <<206>>", AMQP_tx_select, false},
-    {FRAME("\1\0\11\0\0\0\4\0\132\0\12\xce"), 504, "CHANNEL_ERROR - expected 'channel.open'", AMQP_tx_select, false},
-    {FRAME("\1\0\1\0\0\0\5\0\24\0\12\0\xce"), 504, "CHANNEL_ERROR - second 'channel.open' seen", AMQP_channel_open, false},
-    {FRAME("\1\0\1\0\0\0\4\0\12\0\63\xce"), 503, "COMMAND_INVALID - unimplemented method", AMQP_connection_close_ok, false},
-    {FRAME("\1\0\1\0\0\0\7\0\74\0\37\2\377\376\xce"), 501, "FRAME_ERROR - Malformed UTF-8 in shortstr", AMQP_METHOD_UNKNOWN, false},
+#define FRAME(literal)                                                                             \
+    {                                                                                              \
+        (const uint8_t *)"" literal, sizeof(literal) - 1                                           \
+    }
+    {FRAME("\5\0\1\0\0\0\3abc\xce"), 501,
+     "FRAME_ERROR - type 5, all octets = <<\"abc\">>: unknown_frame", AMQP_METHOD_UNKNOWN, false},
+    {FRAME("\1\0\1\0\0\0\4\0\12\0\12\xcd"), 501,
+     "FRAME_ERROR - type 1, all octets = <<0,10,0,10>>: {invalid_frame_end_marker,205}",
+     AMQP_METHOD_UNKNOWN, true},
+    {FRAME("\1\0\1\0\2\0\1"), 501,
+     "FRAME_ERROR - type 1, all octets = <<>>: {frame_too_large,131073,131064}",
+     AMQP_METHOD_UNKNOWN, true},
+    {FRAME("\3\0\1\377\377\377\377"), 501,
+     "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,4294967295,131064}",
+     AMQP_METHOD_UNKNOWN, true},
+    {FRAME("\10\0\1\0\0\0\0\xce"), 505, "UNEXPECTED_FRAME - type 8, all octets = <<>>",
+     AMQP_METHOD_UNKNOWN, false},
+    {FRAME("\10\0\0\0\0\0\1x\xce"), 501,
+     "FRAME_ERROR - type 8, all octets = <<\"x\">>: unknown_frame", AMQP_METHOD_UNKNOWN, false},
+    {FRAME("\2\0\0\0\0\0\22aaaaaaaaaaaaaaaaab\xce"), 505,
+     "UNEXPECTED_FRAME - type 2, first 16 octets = <<\"aaaaaaaaaaaaaaaa\">>", AMQP_METHOD_UNKNOWN,
+     false},
+    {FRAME("\3\0\0\0\0\0\3abc\xce"), 505, "UNEXPECTED_FRAME - type 3, all octets = <<>>",
+     AMQP_METHOD_UNKNOWN, false},
+    {FRAME("\3\0\1\0\0\0\3abc\xce"), 505,
+     "UNEXPECTED_FRAME - expected method frame, got non method frame instead", AMQP_METHOD_UNKNOWN,
+     false},
+    {FRAME("\2\0\1\0\0\0\16\0\74\0\0\0\0\0\0\0\0\0\0\0\0\xce"), 505,
+     "UNEXPECTED_FRAME - expected method frame, got non method frame instead", AMQP_METHOD_UNKNOWN,
+     false},
+    {FRAME("\3\0\11\0\0\0\3abc\xce"), 505,
+     "UNEXPECTED_FRAME - expected method frame, got non method frame instead", AMQP_METHOD_UNKNOWN,
+     false},
+    {FRAME("\1\0\0\0\0\0\5\0\24\0\12\0\xce"), 504,
+     "CHANNEL_ERROR - unexpected method in connection state running", AMQP_channel_open, false},
+    {FRAME("\1\0\11\0\0\0\5\0\132\0\12\xce\xce"), 501, "FRAME_ERROR - cannot decode <<206>>",
+     AMQP_tx_select, false},
+    {FRAME("\1\0\11\0\0\0\4\0\132\0\12\xce"), 504, "CHANNEL_ERROR - expected 'channel.open'",
+     AMQP_tx_select, false},
+    {FRAME("\1\0\1\0\0\0\5\0\24\0\12\0\xce"), 504, "CHANNEL_ERROR - second 'channel.open' seen",
+     AMQP_channel_open, false},
+    {FRAME("\1\0\1\0\0\0\4\0\12\0\63\xce"), 503, "COMMAND_INVALID - unimplemented method",
+     AMQP_connection_close_ok, false},
+    {FRAME("\1\0\1\0\0\0\7\0\74\0\37\2\377\376\xce"), 501,
+     "FRAME_ERROR - Malformed UTF-8 in shortstr", AMQP_METHOD_UNKNOWN, false},
     {FRAME("\1\0\1\0\0\0\6\0\74\0\37\1a\xce"), 541, "INTERNAL_ERROR", AMQP_METHOD_UNKNOWN, false},
-    {FRAME("\1\0\1\0\0\0\6\0\74\0\25\1a\xce"), 503, "COMMAND_INVALID - unimplemented method", AMQP_basic_consume_ok, false},
-    {FRAME("\1\0\1\0\0\0\5\0\24\0\24\0\xce"), 540, "NOT_IMPLEMENTED - active=false", AMQP_channel_flow, false},
+    {FRAME("\1\0\1\0\0\0\6\0\74\0\25\1a\xce"), 503, "COMMAND_INVALID - unimplemented method",
+     AMQP_basic_consume_ok, false},
+    {FRAME("\1\0\1\0\0\0\5\0\24\0\24\0\xce"), 540, "NOT_IMPLEMENTED - active=false",
+     AMQP_channel_flow, false},
 #undef FRAME
 };
 
@@ -566,9 +607,10 @@ expect_content_error(struct fake_peer *p, uint16_t code, const char *text)
 
 START_TEST(test_content_order)
 {
-    static const char not_header[] =
-        "UNEXPECTED_FRAME - expected content header for class 60, got non content header frame instead";
-    static const char not_body[] = "UNEXPECTED_FRAME - expected content body, got non content body frame instead";
+    static const char not_header[] = "UNEXPECTED_FRAME - expected content header for class 60, got "
+                                     "non content header frame instead";
+    static const char not_body[] =
+        "UNEXPECTED_FRAME - expected content body, got non content body frame instead";
     struct fake_peer *p = client_open(&fake);
     const struct slice no_props = slice_of("\0\0", 2);
 
@@ -584,7 +626,9 @@ START_TEST(test_content_order)
         break;
     case 2:
         fake_send_frame(p, AMQP_FRAME_HEADER, 1, slice_of("\0\62\0\0\0\0\0\0\0\0\0\0\0\0", 14));
-        expect_content_error(p, 505, "UNEXPECTED_FRAME - expected content header for class 60, got one for class 50 instead");
+        expect_content_error(p, 505,
+                             "UNEXPECTED_FRAME - expected content header for class 60, got one for "
+                             "class 50 instead");
         break;
     case 3:
         fake_send_frame(p, AMQP_FRAME_HEADER, 1, slice_of("\0\74\0\1\0\0\0\0\0\0\0\0\0\0", 14));
@@ -605,11 +649,14 @@ START_TEST(test_content_order)
         fake_send_header(p, 1, 5, no_props);
         fake_send_body(p, 1, S("abc"));
         fake_send_body(p, 1, S("def"));
-        expect_content_error(p, 501, "FRAME_ERROR - content body frame exceeds remaining content size");
+        expect_content_error(p, 501,
+                             "FRAME_ERROR - content body frame exceeds remaining content size");
         break;
     default:
         fake_send_header(p, 1, 536870913, no_props);
-        expect_content_error(p, 501, "FRAME_ERROR - content body size 536870913 exceeds maximum allowed size 536870912");
+        expect_content_error(
+            p, 501,
+            "FRAME_ERROR - content body size 536870913 exceeds maximum allowed size 536870912");
     }
 }
 END_TEST
@@ -629,8 +676,9 @@ START_TEST(test_message_size)
     expect_nothing(p);
     fake_send_body(p, 1, S("x"));
     fake_run(&fake);
-    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - message size 11 is larger than configured max size 10",
-                         AMQP_basic_publish);
+    expect_channel_close(
+        p, 1, 406, "PRECONDITION_FAILED - message size 11 is larger than configured max size 10",
+        AMQP_basic_publish);
 }
 END_TEST
 
@@ -668,8 +716,10 @@ START_TEST(test_channel_max)
     client_open_channel(p, 65535);
     FAKE_SEND(p, 2, channel, open, );
     fake_run(&fake);
-    expect_connection_close(p, 530, "NOT_ALLOWED - number of channels opened (2) has reached the negotiated channel_max (2)",
-                            AMQP_METHOD_UNKNOWN);
+    expect_connection_close(
+        p, 530,
+        "NOT_ALLOWED - number of channels opened (2) has reached the negotiated channel_max (2)",
+        AMQP_METHOD_UNKNOWN);
 }
 END_TEST
 
@@ -683,7 +733,8 @@ START_TEST(test_closing_channel)
     FAKE_SEND(p, 1, basic, get, .queue = S("nope"));
     fake_run(&fake);
     expect_connection_close(p, 505,
-                            "UNEXPECTED_FRAME - expected content header for class 60, got non content header frame instead",
+                            "UNEXPECTED_FRAME - expected content header for class 60, got non "
+                            "content header frame instead",
                             AMQP_basic_publish);
 
     p = client_open(&fake);
@@ -704,7 +755,8 @@ START_TEST(test_closing_channel)
     FAKE_SEND(p, 1, channel, open, );
     fake_run(&fake);
     expect(p, 1, AMQP_channel_close);
-    expect_connection_close(p, 504, "CHANNEL_ERROR - second 'channel.open' seen", AMQP_channel_open);
+    expect_connection_close(p, 504, "CHANNEL_ERROR - second 'channel.open' seen",
+                            AMQP_channel_open);
 }
 END_TEST
 
@@ -723,9 +775,9 @@ START_TEST(test_channel_ends_in_body)
     fake_send(other, slice_of("\3\0\1\0\0\0\12abc", 10));
     broker_shutdown(fake.broker);
     fake_run(&fake);
-    expect_connection_close(other, 320,
-                            "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'",
-                            AMQP_METHOD_UNKNOWN);
+    expect_connection_close(
+        other, 320, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'",
+        AMQP_METHOD_UNKNOWN);
     fake_send(other, slice_of("defghij\xce", 8));
     FAKE_SEND(other, 0, connection, close_ok, );
     fake_run(&fake);

@@ -5,7 +5,9 @@
 #include "protocol/utf8.h"
 #include "tests/unit/check_util.h"
 
-/* The constants of the specification, with the scope that RabbitMQ gives them, written down again. */
+/*
+ * The constants of the specification, with the scope that RabbitMQ gives them, written down again.
+ */
 static const struct {
     uint16_t code;
     const char *name;
@@ -77,7 +79,10 @@ END_TEST
 #define PREFIX "NOT_FOUND - "
 #define PREFIX_SIZE (sizeof PREFIX - 1)
 
-/* The text of an error whose detail is `unit` repeated as often as it fits into `n` bytes, and letters after it. */
+/*
+ * The text of an error whose detail is `unit` repeated as often as it fits into `n` bytes, and
+ * letters after it.
+ */
 static struct slice
 text_of_length(struct amqp_error *err, const char *unit, size_t n)
 {

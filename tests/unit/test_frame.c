@@ -41,8 +41,8 @@ START_TEST(test_content_header_class_and_weight)
 {
     struct amqp_content_header header;
 
-    ck_assert(amqp_content_header_decode(BYTES("\000\062\000\007\377\377\377\377\377\377\377\377\000\000"),
-                                         &header));
+    ck_assert(amqp_content_header_decode(
+        BYTES("\000\062\000\007\377\377\377\377\377\377\377\377\000\000"), &header));
     ck_assert_uint_eq(header.class_id, 50);
     ck_assert_uint_eq(header.weight, 7);
     ck_assert_uint_eq(header.body_size, UINT64_MAX);
@@ -66,7 +66,10 @@ END_TEST
 
 /* --- writing --- */
 
-/* What one of the writers below writes, into as much room as it needs; each byte of room less is an error. */
+/*
+ * What one of the writers below writes, into as much room as it needs; each byte of room less is an
+ * error.
+ */
 static void
 expect(void (*write)(struct writer *w), struct slice wanted)
 {
@@ -98,7 +101,10 @@ write_ack(struct writer *w)
 
 START_TEST(test_method_frame)
 {
-    expect(write_ack, BYTES("\001\001\002\000\000\000\015" "\000\074\000\120" "\000\000\000\000\000\000\000\005" "\001"
+    expect(write_ack, BYTES("\001\001\002\000\000\000\015"
+                            "\000\074\000\120"
+                            "\000\000\000\000\000\000\000\005"
+                            "\001"
                             "\316"));
 }
 END_TEST
@@ -112,7 +118,9 @@ write_close_ok(struct writer *w)
 
 START_TEST(test_method_frame_without_fields)
 {
-    expect(write_close_ok, BYTES("\001\000\000\000\000\000\004" "\000\012\000\063" "\316"));
+    expect(write_close_ok, BYTES("\001\000\000\000\000\000\004"
+                                 "\000\012\000\063"
+                                 "\316"));
 }
 END_TEST
 
@@ -124,8 +132,11 @@ write_header(struct writer *w)
 
 START_TEST(test_header_frame)
 {
-    expect(write_header, BYTES("\002\000\007\000\000\000\017" "\000\074\000\000" "\000\000\000\000\000\000\000\005"
-                               "\020\000\002" "\316"));
+    expect(write_header, BYTES("\002\000\007\000\000\000\017"
+                               "\000\074\000\000"
+                               "\000\000\000\000\000\000\000\005"
+                               "\020\000\002"
+                               "\316"));
 }
 END_TEST
 
@@ -143,8 +154,11 @@ write_empty_body(struct writer *w)
 
 START_TEST(test_body_frame)
 {
-    expect(write_body, BYTES("\003\377\377\000\000\000\005" "hello" "\316"));
-    expect(write_empty_body, BYTES("\003\000\001\000\000\000\000" "\316"));
+    expect(write_body, BYTES("\003\377\377\000\000\000\005"
+                             "hello"
+                             "\316"));
+    expect(write_empty_body, BYTES("\003\000\001\000\000\000\000"
+                                   "\316"));
 }
 END_TEST
 
@@ -171,7 +185,8 @@ START_TEST(test_method_frame_size)
     ck_assert_uint_eq(amqp_frame_head(bytes).size, size - AMQP_FRAME_OVERHEAD);
     ck_assert_uint_eq(bytes[size - 1], AMQP_FRAME_END);
 
-    struct reader r = reader_init(slice_of(bytes + AMQP_FRAME_HEAD_SIZE + 4, size - AMQP_FRAME_OVERHEAD - 4));
+    struct reader r =
+        reader_init(slice_of(bytes + AMQP_FRAME_HEAD_SIZE + 4, size - AMQP_FRAME_OVERHEAD - 4));
     ck_assert(amqp_method_decode(id, &r, &again));
     ck_assert_ptr_null(args_difference(id, &args, &again));
 }

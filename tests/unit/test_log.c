@@ -32,7 +32,10 @@ restore(void)
     close(log_pipe);
 }
 
-/* All that has been logged so far, terminated; puts stderr back, so that a failing assertion can be read. */
+/*
+ * All that has been logged so far, terminated; puts stderr back, so that a failing assertion can be
+ * read.
+ */
 static const char *
 logged(void)
 {
@@ -76,8 +79,8 @@ START_TEST(test_line)
     int year, month, day, hour, minute, second, fraction, zone, end = 0;
 
     log_info("listening on %s:%d", "127.0.0.1", 5672);
-    int n = sscanf(logged(), "%4d-%2d-%2d %2d:%2d:%2d.%6d%5d [info] listening on 127.0.0.1:5672%n", &year,
-                   &month, &day, &hour, &minute, &second, &fraction, &zone, &end);
+    int n = sscanf(logged(), "%4d-%2d-%2d %2d:%2d:%2d.%6d%5d [info] listening on 127.0.0.1:5672%n",
+                   &year, &month, &day, &hour, &minute, &second, &fraction, &zone, &end);
     ck_assert_int_eq(n, 8);
     ck_assert_str_eq(line + end, "\n");
 }

@@ -74,12 +74,14 @@ START_TEST(test_wrong_length)
         struct slice bytes = encoded(id, &args);
         for (size_t n = 4; n < bytes.n; n++) {
             uint8_t *cut = exact_bytes(slice_of(bytes.p, n));
-            ck_assert_msg(!decode(id, slice_of(cut, n), &args), "%s cut to %zu bytes", name_of(id), n);
+            ck_assert_msg(!decode(id, slice_of(cut, n), &args), "%s cut to %zu bytes", name_of(id),
+                          n);
             free(cut);
         }
         uint8_t *longer = mem_zalloc(bytes.n + 1);
         memcpy(longer, bytes.p, bytes.n);
-        ck_assert_msg(!decode(id, slice_of(longer, bytes.n + 1), &args), "%s and a byte", name_of(id));
+        ck_assert_msg(!decode(id, slice_of(longer, bytes.n + 1), &args), "%s and a byte",
+                      name_of(id));
         free(longer);
         release(bytes);
     }
@@ -171,8 +173,8 @@ START_TEST(test_utf8_ok)
         *s = slice_str("\xc3\xa9");
         ck_assert(amqp_method_utf8_ok(id, &args));
         *s = slice_str("\xc3");
-        ck_assert_msg(amqp_method_utf8_ok(id, &args) == (f->type != AMQP_FT_shortstr), "%s: %s", info->name,
-                      f->name);
+        ck_assert_msg(amqp_method_utf8_ok(id, &args) == (f->type != AMQP_FT_shortstr), "%s: %s",
+                      info->name, f->name);
     }
 }
 END_TEST
@@ -191,7 +193,8 @@ START_TEST(test_find_no_other)
 
     for (unsigned class_id = 0; class_id <= 300; class_id++) {
         for (unsigned method_id = 0; method_id <= 300; method_id++)
-            found += amqp_method_find((uint16_t)class_id, (uint16_t)method_id) != AMQP_METHOD_UNKNOWN;
+            found +=
+                amqp_method_find((uint16_t)class_id, (uint16_t)method_id) != AMQP_METHOD_UNKNOWN;
     }
     ck_assert_uint_eq(found, AMQP_METHOD_COUNT);
     ck_assert_int_eq(amqp_method_find(40, 41), AMQP_METHOD_UNKNOWN);
@@ -219,15 +222,16 @@ END_TEST
 START_TEST(test_flags)
 {
     const struct amqp_method_info *info = amqp_method_info((enum amqp_method_id)_i);
-    bool content = strcmp(info->name, "basic.publish") == 0 || strcmp(info->name, "basic.return") == 0 ||
-                   strcmp(info->name, "basic.deliver") == 0 || strcmp(info->name, "basic.get_ok") == 0;
+    bool content =
+        strcmp(info->name, "basic.publish") == 0 || strcmp(info->name, "basic.return") == 0 ||
+        strcmp(info->name, "basic.deliver") == 0 || strcmp(info->name, "basic.get_ok") == 0;
 
     ck_assert_uint_ne(info->flags & AMQP_FROM_BOTH, 0);
     ck_assert_int_eq((info->flags & AMQP_HAS_CONTENT) != 0, content);
 }
 END_TEST
 
-/* --- the whole list once more, as signatures in the order of the wire (o h l Q b S L T, see below) --- */
+/* --- the whole list once more, as signatures in the order of the wire --- */
 
 static const struct {
     uint16_t class_id, method_id;
@@ -370,16 +374,27 @@ START_TEST(test_connection_start_bytes)
                                               .locales = slice_str("en_US")}};
 
     expect(AMQP_connection_start, &a,
-           BYTES("\000\012\000\012" "\000\011" "\000\000\000\004" "\001atV" "\000\000\000\005" "PLAIN"
-                 "\000\000\000\005" "en_US"));
+           BYTES("\000\012\000\012"
+                 "\000\011"
+                 "\000\000\000\004"
+                 "\001atV"
+                 "\000\000\000\005"
+                 "PLAIN"
+                 "\000\000\000\005"
+                 "en_US"));
 }
 END_TEST
 
 START_TEST(test_connection_tune_bytes)
 {
-    union amqp_args a = {.connection_tune = {.channel_max = 2047, .frame_max = 131072, .heartbeat = 60}};
+    union amqp_args a = {
+        .connection_tune = {.channel_max = 2047, .frame_max = 131072, .heartbeat = 60}};
 
-    expect(AMQP_connection_tune, &a, BYTES("\000\012\000\036" "\007\377" "\000\002\000\000" "\000\074"));
+    expect(AMQP_connection_tune, &a,
+           BYTES("\000\012\000\036"
+                 "\007\377"
+                 "\000\002\000\000"
+                 "\000\074"));
 }
 END_TEST
 
@@ -391,7 +406,11 @@ START_TEST(test_connection_close_bytes)
                                               .method_id = 40}};
 
     expect(AMQP_connection_close, &a,
-           BYTES("\000\012\000\062" "\001\370" "\015" "CHANNEL_ERROR" "\000\074\000\050"));
+           BYTES("\000\012\000\062"
+                 "\001\370"
+                 "\015"
+                 "CHANNEL_ERROR"
+                 "\000\074\000\050"));
 }
 END_TEST
 
@@ -400,7 +419,9 @@ START_TEST(test_channel_open_ok_bytes)
 {
     union amqp_args a = {.channel_open_ok = {.channel_id = {NULL, 0}}};
 
-    expect(AMQP_channel_open_ok, &a, BYTES("\000\024\000\013" "\000\000\000\000"));
+    expect(AMQP_channel_open_ok, &a,
+           BYTES("\000\024\000\013"
+                 "\000\000\000\000"));
 }
 END_TEST
 
@@ -413,7 +434,12 @@ START_TEST(test_exchange_declare_bytes)
                                               .arguments = {NULL, 0}}};
 
     expect(AMQP_exchange_declare, &a,
-           BYTES("\000\050\000\012" "\000\000" "\001e" "\005topic" "\022" "\000\000\000\000"));
+           BYTES("\000\050\000\012"
+                 "\000\000"
+                 "\001e"
+                 "\005topic"
+                 "\022"
+                 "\000\000\000\000"));
 }
 END_TEST
 
@@ -438,10 +464,20 @@ START_TEST(test_queue_declare_bytes)
                                            .arguments = BYTES("\001xI\000\000\000\005")}};
 
     expect(AMQP_queue_declare, &a,
-           BYTES("\000\062\000\012" "\001\002" "\002q1" "\012" "\000\000\000\007" "\001xI\000\000\000\005"));
+           BYTES("\000\062\000\012"
+                 "\001\002"
+                 "\002q1"
+                 "\012"
+                 "\000\000\000\007"
+                 "\001xI\000\000\000\005"));
     a.queue_declare.passive = a.queue_declare.exclusive = a.queue_declare.nowait = true;
     expect(AMQP_queue_declare, &a,
-           BYTES("\000\062\000\012" "\001\002" "\002q1" "\037" "\000\000\000\007" "\001xI\000\000\000\005"));
+           BYTES("\000\062\000\012"
+                 "\001\002"
+                 "\002q1"
+                 "\037"
+                 "\000\000\000\007"
+                 "\001xI\000\000\000\005"));
 }
 END_TEST
 
@@ -451,8 +487,9 @@ START_TEST(test_basic_consume_bytes)
         bool no_local, no_ack, exclusive, nowait;
         char octet;
     } bits[] = {
-        {true, false, false, false, 1}, {false, true, false, false, 2}, {false, false, true, false, 4},
-        {false, false, false, true, 8}, {true, true, true, true, 15},   {false, false, false, false, 0},
+        {true, false, false, false, 1}, {false, true, false, false, 2},
+        {false, false, true, false, 4}, {false, false, false, true, 8},
+        {true, true, true, true, 15},   {false, false, false, false, 0},
     };
 
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
@@ -463,7 +500,12 @@ START_TEST(test_basic_consume_bytes)
                                                .exclusive = bits[i].exclusive,
                                                .nowait = bits[i].nowait,
                                                .arguments = {NULL, 0}}};
-        char wanted[] = "\000\074\000\024" "\000\000" "\001q" "\004ctag" "?" "\000\000\000\000";
+        char wanted[] = "\000\074\000\024"
+                        "\000\000"
+                        "\001q"
+                        "\004ctag"
+                        "?"
+                        "\000\000\000\000";
         wanted[13] = bits[i].octet;
         expect(AMQP_basic_consume, &a, slice_of(wanted, sizeof wanted - 1));
     }
@@ -476,7 +518,12 @@ START_TEST(test_basic_publish_bytes)
                                            .routing_key = slice_str("a.b"),
                                            .mandatory = true}};
 
-    expect(AMQP_basic_publish, &a, BYTES("\000\074\000\050" "\000\000" "\011amq.topic" "\003a.b" "\001"));
+    expect(AMQP_basic_publish, &a,
+           BYTES("\000\074\000\050"
+                 "\000\000"
+                 "\011amq.topic"
+                 "\003a.b"
+                 "\001"));
 }
 END_TEST
 
@@ -490,7 +537,12 @@ START_TEST(test_basic_deliver_bytes)
                                            .routing_key = slice_str("q")}};
 
     expect(AMQP_basic_deliver, &a,
-           BYTES("\000\074\000\074" "\001c" "\001\002\003\004\005\006\007\010" "\001" "\000" "\001q"));
+           BYTES("\000\074\000\074"
+                 "\001c"
+                 "\001\002\003\004\005\006\007\010"
+                 "\001"
+                 "\000"
+                 "\001q"));
 }
 END_TEST
 
@@ -498,15 +550,22 @@ START_TEST(test_basic_nack_bytes)
 {
     union amqp_args a = {.basic_nack = {.delivery_tag = 3, .multiple = false, .requeue = true}};
 
-    expect(AMQP_basic_nack, &a, BYTES("\000\074\000\170" "\000\000\000\000\000\000\000\003" "\002"));
+    expect(AMQP_basic_nack, &a,
+           BYTES("\000\074\000\170"
+                 "\000\000\000\000\000\000\000\003"
+                 "\002"));
 }
 END_TEST
 
 START_TEST(test_access_request_bytes)
 {
-    union amqp_args a = {.access_request = {.realm = slice_str("/data"), .active = true, .read = true}};
+    union amqp_args a = {
+        .access_request = {.realm = slice_str("/data"), .active = true, .read = true}};
 
-    expect(AMQP_access_request, &a, BYTES("\000\036\000\012" "\005/data" "\024"));
+    expect(AMQP_access_request, &a,
+           BYTES("\000\036\000\012"
+                 "\005/data"
+                 "\024"));
 }
 END_TEST
 
@@ -515,7 +574,11 @@ START_TEST(test_spare_bits)
 {
     union amqp_args a;
 
-    ck_assert(decode(AMQP_basic_nack, BYTES("\000\074\000\170" "\000\000\000\000\000\000\000\003" "\376"), &a));
+    ck_assert(decode(AMQP_basic_nack,
+                     BYTES("\000\074\000\170"
+                           "\000\000\000\000\000\000\000\003"
+                           "\376"),
+                     &a));
     ck_assert(!a.basic_nack.multiple);
     ck_assert(a.basic_nack.requeue);
 }
@@ -526,10 +589,25 @@ START_TEST(test_length_beyond_frame)
 {
     union amqp_args a;
 
-    ck_assert(!decode(AMQP_channel_open, BYTES("\000\024\000\012" "\001"), &a));
-    ck_assert(!decode(AMQP_channel_open_ok, BYTES("\000\024\000\013" "\377\377\377\377"), &a));
-    ck_assert(!decode(AMQP_channel_open_ok, BYTES("\000\024\000\013" "\177\377\377\377" "abc"), &a));
-    ck_assert(!decode(AMQP_queue_unbind, BYTES("\000\062\000\062" "\000\000" "\000\000\000" "\000\000\000\001"), &a));
+    ck_assert(!decode(AMQP_channel_open,
+                      BYTES("\000\024\000\012"
+                            "\001"),
+                      &a));
+    ck_assert(!decode(AMQP_channel_open_ok,
+                      BYTES("\000\024\000\013"
+                            "\377\377\377\377"),
+                      &a));
+    ck_assert(!decode(AMQP_channel_open_ok,
+                      BYTES("\000\024\000\013"
+                            "\177\377\377\377"
+                            "abc"),
+                      &a));
+    ck_assert(!decode(AMQP_queue_unbind,
+                      BYTES("\000\062\000\062"
+                            "\000\000"
+                            "\000\000\000"
+                            "\000\000\000\001"),
+                      &a));
 }
 END_TEST
 

@@ -12,7 +12,10 @@ static const struct {
     uint16_t flag;
     struct slice bytes;
 } properties[] = {
-#define B(literal) {(const uint8_t *)literal, sizeof literal - 1}
+#define B(literal)                                                                                 \
+    {                                                                                              \
+        (const uint8_t *)literal, sizeof literal - 1                                               \
+    }
     {"content_type", 1 << 15, B("\012text/plain")},
     {"content_encoding", 1 << 14, B("\004gzip")},
     {"headers", 1 << 13, B("\000\000\000\010" HEADERS)},
@@ -80,9 +83,9 @@ check_flags(uint16_t flags)
     memset(&props, 0xa5, sizeof props);
     ck_assert(amqp_props_decode(raw, &props));
     ck_assert_uint_eq(props.flags, flags);
-#define P(name, type)                 \
-    if (flags & AMQP_PROP(name)) {    \
-        SAME_##type(props.name, all.name); \
+#define P(name, type)                                                                              \
+    if (flags & AMQP_PROP(name)) {                                                                 \
+        SAME_##type(props.name, all.name);                                                         \
     }
     AMQP_PROPERTIES(P)
 #undef P
@@ -174,7 +177,10 @@ START_TEST(test_none_wrong_length)
 }
 END_TEST
 
-/* Bits 0 and 1 belong to no property. RabbitMQ lets them pass, and the values follow right behind the flags. */
+/*
+ * Bits 0 and 1 belong to no property. RabbitMQ lets them pass, and the values follow right behind
+ * the flags.
+ */
 START_TEST(test_undefined_flags)
 {
     uint8_t bytes[256];
@@ -194,7 +200,10 @@ START_TEST(test_undefined_flags)
 }
 END_TEST
 
-/* The specification's continuation bit announces another word of flags; RabbitMQ takes such a word for a value. */
+/*
+ * The specification's continuation bit announces another word of flags; RabbitMQ takes such a word
+ * for a value.
+ */
 START_TEST(test_no_continuation_words)
 {
     struct amqp_props props;
@@ -217,7 +226,8 @@ START_TEST(test_malformed_headers)
     ck_assert(!amqp_props_decode(BYTES("\040\000\000\000\000\004\001kV"), &props));
     ck_assert(!amqp_props_decode(BYTES("\040\000\000\000\000\002\001kV"), &props));
     ck_assert(!amqp_props_decode(BYTES("\040\000\377\377\377\377\001kV"), &props));
-    ck_assert(!amqp_props_decode(BYTES("\040\000\000\000\000\012\001kF\000\000\000\003\001kq"), &props));
+    ck_assert(
+        !amqp_props_decode(BYTES("\040\000\000\000\000\012\001kF\000\000\000\003\001kq"), &props));
 }
 END_TEST
 
@@ -273,7 +283,8 @@ END_TEST
 START_TEST(test_encode_long_table)
 {
     uint8_t bytes[64];
-    struct amqp_props props = {.flags = AMQP_PROP(headers), .headers = slice_of("", (size_t)UINT32_MAX + 1)};
+    struct amqp_props props = {.flags = AMQP_PROP(headers),
+                               .headers = slice_of("", (size_t)UINT32_MAX + 1)};
     struct writer w = writer_init(bytes, sizeof bytes);
 
     amqp_props_encode(&w, &props);

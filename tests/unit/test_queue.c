@@ -66,10 +66,12 @@ expect_deliveries(struct fake_peer *peer, const char *wanted)
     while (fake_read(peer, &frame)) {
         ck_assert_str_eq(amqp_method_info(frame.id)->name, "basic.deliver");
         const struct amqp_basic_deliver *m = &frame.args.basic_deliver;
-        n += (size_t)snprintf(got + n, sizeof got - n, "%s%.*s", n == 0 ? "" : " ", SLICE_FMT(m->consumer_tag));
+        n += (size_t)snprintf(got + n, sizeof got - n, "%s%.*s", n == 0 ? "" : " ",
+                              SLICE_FMT(m->consumer_tag));
         bool redelivered = m->redelivered;
         ck_assert(fake_read_content(peer, frame.channel, &content));
-        n += (size_t)snprintf(got + n, sizeof got - n, "%.*s%s", SLICE_FMT(content.body), redelivered ? "!" : "");
+        n += (size_t)snprintf(got + n, sizeof got - n, "%.*s%s", SLICE_FMT(content.body),
+                              redelivered ? "!" : "");
         ck_assert_uint_lt(n, sizeof got);
     }
     ck_assert_str_eq(got, wanted);
@@ -105,17 +107,29 @@ static const struct {
     uint16_t code;
     const char *text;
 } declare_errors[] = {
-    {{.queue = {(const uint8_t *)"amq.q", 5}}, 403,
+    {{.queue = {(const uint8_t *)"amq.q", 5}},
+     403,
      "ACCESS_REFUSED - queue name 'amq.q' contains reserved prefix 'amq.*'"},
-    {{.queue = {(const uint8_t *)"nope", 4}, .passive = true}, 404, "NOT_FOUND - no queue 'nope' in vhost '/'"},
-    {{.queue = {(const uint8_t *)"", 0}, .passive = true}, 404, "NOT_FOUND - no queue '' in vhost '/'"},
-    {{.queue = {(const uint8_t *)"q", 1}, .durable = true}, 406,
-     "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': received 'true' but current is 'false'"},
-    {{.queue = {(const uint8_t *)"q\n", 2}, .auto_delete = true}, 406,
-     "PRECONDITION_FAILED - inequivalent arg 'auto_delete' for queue 'q' in vhost '/': received 'true' but current is 'false'"},
-    {{.queue = {(const uint8_t *)"q", 1}, .exclusive = true}, 405,
-     "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'. It could be originally declared "
-     "on another connection or the exclusive property value does not match that of the original declaration."},
+    {{.queue = {(const uint8_t *)"nope", 4}, .passive = true},
+     404,
+     "NOT_FOUND - no queue 'nope' in vhost '/'"},
+    {{.queue = {(const uint8_t *)"", 0}, .passive = true},
+     404,
+     "NOT_FOUND - no queue '' in vhost '/'"},
+    {{.queue = {(const uint8_t *)"q", 1}, .durable = true},
+     406,
+     "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': received 'true' "
+     "but current is 'false'"},
+    {{.queue = {(const uint8_t *)"q\n", 2}, .auto_delete = true},
+     406,
+     "PRECONDITION_FAILED - inequivalent arg 'auto_delete' for queue 'q' in vhost '/': received "
+     "'true' but current is 'false'"},
+    {{.queue = {(const uint8_t *)"q", 1}, .exclusive = true},
+     405,
+     "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'. It could "
+     "be originally declared "
+     "on another connection or the exclusive property value does not match that of the original "
+     "declaration."},
 };
 
 START_TEST(test_declare_errors)
@@ -126,7 +140,8 @@ START_TEST(test_declare_errors)
         args.queue_declare.nowait = nowait;
         fake_send_method(p, 1, AMQP_queue_declare, &args);
         fake_run(&fake);
-        expect_channel_close(p, 1, declare_errors[_i].code, declare_errors[_i].text, AMQP_queue_declare);
+        expect_channel_close(p, 1, declare_errors[_i].code, declare_errors[_i].text,
+                             AMQP_queue_declare);
         client_reopen(p, 1);
     }
 }
@@ -181,7 +196,8 @@ END_TEST
 static void
 consume_with(uint16_t channel, const char *tag, struct slice arguments)
 {
-    FAKE_SEND(p, channel, basic, consume, .queue = S("q"), .consumer_tag = S(tag), .arguments = arguments);
+    FAKE_SEND(p, channel, basic, consume, .queue = S("q"), .consumer_tag = S(tag),
+              .arguments = arguments);
     fake_run(&fake);
     expect(p, channel, AMQP_basic_consume_ok);
     expect_nothing(p);
@@ -365,15 +381,16 @@ expect_unknown_tag(uint64_t tag, enum amqp_method_id id, const union amqp_args *
 {
     char text[80];
 
-    snprintf(text, sizeof text, "PRECONDITION_FAILED - unknown delivery tag %llu", (unsigned long long)tag);
+    snprintf(text, sizeof text, "PRECONDITION_FAILED - unknown delivery tag %llu",
+             (unsigned long long)tag);
     fake_send_method(p, 1, id, args);
     fake_run(&fake);
     expect_channel_close(p, 1, 406, text, id);
     client_reopen(p, 1);
 }
 
-#define EXPECT_UNKNOWN_TAG(tag, c, m, ...)       \
-    expect_unknown_tag((tag), AMQP_##c##_##m,    \
+#define EXPECT_UNKNOWN_TAG(tag, c, m, ...)                                                         \
+    expect_unknown_tag((tag), AMQP_##c##_##m,                                                      \
                        &(union amqp_args){.c##_##m = {.delivery_tag = (tag), __VA_ARGS__}})
 
 START_TEST(test_unknown_tags)
@@ -419,8 +436,10 @@ START_TEST(test_exclusive_queue)
     FAKE_SEND(other, 1, basic, get, .queue = S("mine"));
     fake_run(&fake);
     expect_channel_close(other, 1, 405,
-                         "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost '/'. It could "
-                         "be originally declared on another connection or the exclusive property value does not match "
+                         "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' "
+                         "in vhost '/'. It could "
+                         "be originally declared on another connection or the exclusive property "
+                         "value does not match "
                          "that of the original declaration.",
                          AMQP_basic_get);
     client_reopen(other, 1);
@@ -454,14 +473,16 @@ START_TEST(test_exclusive_consumer)
     expect(p, 1, AMQP_basic_consume_ok);
     FAKE_SEND(p, 2, basic, consume, .queue = S("q"));
     fake_run(&fake);
-    expect_channel_close(p, 2, 403, "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use", AMQP_basic_consume);
+    expect_channel_close(p, 2, 403, "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use",
+                         AMQP_basic_consume);
     client_reopen(p, 2);
     expect_empty(p, 2, "q");
     CALL(p, 1, basic, cancel, .consumer_tag = S("a"));
     consume(p, 2, "q", "b", true);
     FAKE_SEND(p, 1, basic, consume, .queue = S("q"), .exclusive = true);
     fake_run(&fake);
-    expect_channel_close(p, 1, 403, "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use", AMQP_basic_consume);
+    expect_channel_close(p, 1, 403, "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use",
+                         AMQP_basic_consume);
 }
 END_TEST
 
@@ -495,7 +516,8 @@ START_TEST(test_consumer_tags)
     consume(p, 2, "q", "same", true);
     FAKE_SEND(p, 1, basic, consume, .queue = S("q"), .consumer_tag = S("same"));
     fake_run(&fake);
-    expect_connection_close(p, 530, "NOT_ALLOWED - attempt to reuse consumer tag 'same'", AMQP_basic_consume);
+    expect_connection_close(p, 530, "NOT_ALLOWED - attempt to reuse consumer tag 'same'",
+                            AMQP_basic_consume);
 }
 END_TEST
 
@@ -570,13 +592,15 @@ START_TEST(test_delete_conditions)
     publish_all("q", "1");
     FAKE_SEND(p, 1, queue, delete, .queue = S("q"), .if_empty = true, .if_unused = true);
     fake_run(&fake);
-    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty", AMQP_queue_delete);
+    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty",
+                         AMQP_queue_delete);
     client_reopen(p, 1);
     consume(p, 2, "q", "a", false);
     expect_deliveries(p, "a1");
     FAKE_SEND(p, 1, queue, delete, .queue = S("q"), .if_empty = true, .if_unused = true);
     fake_run(&fake);
-    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - queue 'q' in vhost '/' in use", AMQP_queue_delete);
+    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - queue 'q' in vhost '/' in use",
+                         AMQP_queue_delete);
     client_reopen(p, 1);
     CALL(p, 2, basic, cancel, .consumer_tag = S("a"));
     /* Only unacknowledged messages: that counts as empty. */

@@ -1,4 +1,5 @@
-/* Exchanges of all types, bindings and their identity, exchange-to-exchange bindings, alternate exchanges. */
+/* Exchanges of all types, bindings and their identity, exchange-to-exchange bindings, alternate
+ * exchanges. */
 #include "base/log.h"
 #include "broker/core/exchange.h"
 #include "broker/core/message.h"
@@ -89,9 +90,11 @@ unchain(struct exchange *from, struct exchange *to, const char *key)
     exchange_unbind(from, (struct destination){.exchange = to}, S(key), none);
 }
 
-/* The names of the queues that a message with these properties reaches, "a b c" in any order they are found. */
+/* The names of the queues that a message with these properties reaches, "a b c" in any order they
+ * are found. */
 static void
-expect_route_props(struct exchange *x, const char *key, struct slice props, const char *const *names)
+expect_route_props(struct exchange *x, const char *key, struct slice props,
+                   const char *const *names)
 {
     uint8_t address[2 + UINT8_MAX] = {0, (uint8_t)strlen(key)};
     memcpy(address + 2, key, strlen(key));
@@ -108,7 +111,7 @@ expect_route_props(struct exchange *x, const char *key, struct slice props, cons
     message_unref(m);
 }
 
-#define expect_route(x, key, ...) \
+#define expect_route(x, key, ...)                                                                  \
     expect_route_props((x), (key), slice_of("\0\0", 2), (const char *const[]){__VA_ARGS__})
 
 /* --- direct, fanout, default --- */
@@ -221,9 +224,18 @@ END_TEST
 
 /* --- headers --- */
 
-#define INT(v) {.tag = AMQP_TAG_INT32, .i = (v)}
-#define STR(v) {.tag = AMQP_TAG_LONGSTR, .s = {(const uint8_t *)(v), sizeof(v) - 1}}
-#define RAW(t, v) {.tag = (t), .s = {(const uint8_t *)(v), sizeof(v) - 1}}
+#define INT(v)                                                                                     \
+    {                                                                                              \
+        .tag = AMQP_TAG_INT32, .i = (v)                                                            \
+    }
+#define STR(v)                                                                                     \
+    {                                                                                              \
+        .tag = AMQP_TAG_LONGSTR, .s = {(const uint8_t *)(v), sizeof(v) - 1 }                       \
+    }
+#define RAW(t, v)                                                                                  \
+    {                                                                                              \
+        .tag = (t), .s = {(const uint8_t *)(v), sizeof(v) - 1 }                                    \
+    }
 
 static const struct {
     struct amqp_value wanted, given;
@@ -243,8 +255,12 @@ static const struct {
     {{.tag = AMQP_TAG_VOID}, STR("anything"), true},
     {{.tag = AMQP_TAG_VOID}, {.tag = AMQP_TAG_VOID}, true},
     {STR("s"), {.tag = AMQP_TAG_VOID}, false},
-    {{.tag = AMQP_TAG_DECIMAL, .decimal = {1, 10}}, {.tag = AMQP_TAG_DECIMAL, .decimal = {1, 10}}, true},
-    {{.tag = AMQP_TAG_DECIMAL, .decimal = {1, 10}}, {.tag = AMQP_TAG_DECIMAL, .decimal = {2, 100}}, false},
+    {{.tag = AMQP_TAG_DECIMAL, .decimal = {1, 10}},
+     {.tag = AMQP_TAG_DECIMAL, .decimal = {1, 10}},
+     true},
+    {{.tag = AMQP_TAG_DECIMAL, .decimal = {1, 10}},
+     {.tag = AMQP_TAG_DECIMAL, .decimal = {2, 100}},
+     false},
     {{.tag = AMQP_TAG_TIMESTAMP, .time = 5}, {.tag = AMQP_TAG_TIMESTAMP, .time = 5}, true},
     {RAW(AMQP_TAG_ARRAY, "I\0\0\0\1"), RAW(AMQP_TAG_ARRAY, "I\0\0\0\1"), true},
     {RAW(AMQP_TAG_ARRAY, "I\0\0\0\1"), RAW(AMQP_TAG_ARRAY, "l\0\0\0\0\0\0\0\1"), false},
@@ -253,7 +269,8 @@ static const struct {
 START_TEST(test_headers_value)
 {
     struct exchange *x = find("amq.headers");
-    struct slice props = props_with_headers(table_of2("other", value_int(9), "k", values[_i].given));
+    struct slice props =
+        props_with_headers(table_of2("other", value_int(9), "k", values[_i].given));
 
     bind_with(x, new_queue("q"), "", table_of("k", values[_i].wanted));
     if (values[_i].matches)
@@ -268,10 +285,8 @@ static const struct {
     const char *mode; /* NULL: none */
     bool nothing, only_a, only_xb, both, wrong_a;
 } modes[] = {
-    {NULL, false, true, false, true, false},
-    {"all", false, true, false, true, false},
-    {"any", false, true, false, true, false},
-    {"all-with-x", false, false, false, true, false},
+    {NULL, false, true, false, true, false},       {"all", false, true, false, true, false},
+    {"any", false, true, false, true, false},      {"all-with-x", false, false, false, true, false},
     {"any-with-x", false, true, true, true, true},
 };
 
@@ -280,7 +295,8 @@ expect_reached(bool reached, struct slice headers)
 {
     const char *const names[] = {reached ? "q" : NULL, NULL};
 
-    expect_route_props(find("amq.match"), "", headers.n != 0 ? props_with_headers(headers) : slice_of("\0\0", 2), names);
+    expect_route_props(find("amq.match"), "",
+                       headers.n != 0 ? props_with_headers(headers) : slice_of("\0\0", 2), names);
 }
 
 START_TEST(test_headers_mode)
@@ -340,9 +356,12 @@ static const struct {
     struct amqp_value match;
     const char *text;
 } bad_matches[] = {
-    {STR("foo"), "PRECONDITION_FAILED - Invalid x-match field value <<\"foo\">>; expected all, any, all-with-x, or any-with-x"},
-    {INT(5), "PRECONDITION_FAILED - Invalid x-match field type signedint (value 5); expected longstr"},
-    {{.tag = AMQP_TAG_VOID}, "PRECONDITION_FAILED - Invalid x-match field type void; expected longstr"},
+    {STR("foo"), "PRECONDITION_FAILED - Invalid x-match field value <<\"foo\">>; expected all, "
+                 "any, all-with-x, or any-with-x"},
+    {INT(5),
+     "PRECONDITION_FAILED - Invalid x-match field type signedint (value 5); expected longstr"},
+    {{.tag = AMQP_TAG_VOID},
+     "PRECONDITION_FAILED - Invalid x-match field type void; expected longstr"},
 };
 
 START_TEST(test_headers_bad_match)
@@ -362,7 +381,8 @@ END_TEST
 
 START_TEST(test_e2e)
 {
-    struct exchange *a = new_exchange("a", &exchange_direct), *b = new_exchange("b", &exchange_topic);
+    struct exchange *a = new_exchange("a", &exchange_direct),
+                    *b = new_exchange("b", &exchange_topic);
     struct exchange *c = new_exchange("c", &exchange_fanout);
 
     chain(a, b, "k.1");
@@ -381,7 +401,8 @@ END_TEST
 
 START_TEST(test_cycles)
 {
-    struct exchange *a = new_exchange("a", &exchange_fanout), *b = new_exchange("b", &exchange_fanout);
+    struct exchange *a = new_exchange("a", &exchange_fanout),
+                    *b = new_exchange("b", &exchange_fanout);
 
     chain(a, a, "");
     chain(a, b, "");
@@ -450,7 +471,8 @@ END_TEST
 /* An exchange that is reached by a binding uses its alternate too. */
 START_TEST(test_alternate_behind_binding)
 {
-    struct exchange *a = new_exchange("a", &exchange_fanout), *b = new_with_alternate("b", "amq.fanout");
+    struct exchange *a = new_exchange("a", &exchange_fanout),
+                    *b = new_with_alternate("b", "amq.fanout");
 
     chain(a, b, "");
     bind(find("amq.fanout"), new_queue("q"), "");
@@ -476,11 +498,13 @@ START_TEST(test_auto_delete)
 }
 END_TEST
 
-/* a -> b -> c -> q: with the queue goes everything that led to it, but not what is kept for other reasons. */
+/* a -> b -> c -> q: with the queue goes everything that led to it, but not what is kept for other
+ * reasons. */
 START_TEST(test_auto_delete_cascade)
 {
     struct exchange *a = new_auto_delete("a"), *b = new_auto_delete("b"), *c = new_auto_delete("c");
-    struct exchange *kept = new_exchange("kept", &exchange_fanout), *other = new_auto_delete("other");
+    struct exchange *kept = new_exchange("kept", &exchange_fanout),
+                    *other = new_auto_delete("other");
     struct queue *q = new_queue("q"), *r = new_queue("r");
 
     chain(a, b, "");
@@ -532,6 +556,93 @@ START_TEST(test_auto_delete_long_chain)
 }
 END_TEST
 
+/* --- further routing keys in the headers CC and BCC --- */
+
+static struct fake_peer *
+client_with_queues(void)
+{
+    struct fake_peer *p = client_open(&fake);
+
+    declare_queue(p, "a");
+    declare_queue(p, "b");
+    declare_queue(p, "c");
+    return p;
+}
+
+static struct amqp_value
+array(const char *bytes, size_t n)
+{
+    return (struct amqp_value){.tag = AMQP_TAG_ARRAY, .s = slice_of(bytes, n)};
+}
+
+#define ARRAY(bytes) array((bytes), sizeof(bytes) - 1)
+
+static void
+expect_headers(struct fake_peer *p, const char *queue, struct slice headers)
+{
+    struct fake_content content;
+
+    FAKE_SEND(p, 1, basic, get, .queue = S(queue), .no_ack = true);
+    fake_run(&fake);
+    ck_assert_slice_eq(expect(p, 1, AMQP_basic_get_ok)->basic_get_ok.routing_key, S("a"));
+    ck_assert(fake_read_content(p, 1, &content));
+    ck_assert_slice_eq(content.body, S("x"));
+    ck_assert_slice_eq(content.props, props_with_headers(headers));
+}
+
+START_TEST(test_sender_selected)
+{
+    struct fake_peer *p = client_with_queues();
+    /* "b", an integer that is skipped, "a" once more; and "c" */
+    struct amqp_value cc = ARRAY("S\0\0\0\1bI\0\0\0\1S\0\0\0\1a"), bcc = ARRAY("S\0\0\0\1c");
+
+    send_publish(p, 1, "", "a", true, props_with_headers(table_of2("CC", cc, "BCC", bcc)), S("x"));
+    fake_run(&fake);
+    expect_nothing(p);
+    expect_headers(p, "a", table_of("CC", cc));
+    expect_headers(p, "b", table_of("CC", cc));
+    expect_headers(p, "c", table_of("CC", cc));
+    expect_empty(p, 1, "a");
+}
+END_TEST
+
+/* A message that only CC brings to a queue is not returned; what is returned has no BCC. */
+START_TEST(test_sender_selected_mandatory)
+{
+    struct fake_peer *p = client_with_queues();
+    struct slice wrong = table_of2("BCC", ARRAY("S\0\0\0\4nope"), "k", value_int(1));
+    struct fake_content content;
+
+    send_publish(p, 1, "", "nope", true, props_with_headers(table_of("CC", ARRAY("S\0\0\0\1b"))),
+                 S("x"));
+    fake_run(&fake);
+    expect_nothing(p);
+    send_publish(p, 1, "", "nope", true, props_with_headers(wrong), S("x"));
+    fake_run(&fake);
+    expect(p, 1, AMQP_basic_return);
+    ck_assert(fake_read_content(p, 1, &content));
+    ck_assert_slice_eq(content.props, props_with_headers(table_of("k", value_int(1))));
+}
+END_TEST
+
+START_TEST(test_sender_selected_type)
+{
+    static const char *const names[] = {"CC", "BCC"};
+    struct fake_peer *p = client_with_queues();
+    char text[128];
+
+    send_publish(p, 1, "", "a", false, props_with_headers(table_of(names[_i], value_str("b"))),
+                 S("x"));
+    fake_run(&fake);
+    snprintf(text, sizeof text,
+             "PRECONDITION_FAILED - invalid message: {unacceptable_type_in_header,\"%s\",longstr}",
+             names[_i]);
+    expect_channel_close(p, 1, 406, text, AMQP_basic_publish);
+    client_reopen(p, 1);
+    expect_empty(p, 1, "a");
+}
+END_TEST
+
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 int
@@ -569,6 +680,13 @@ main(void)
     tcase_add_test(tc, test_auto_delete_cascade);
     tcase_add_test(tc, test_auto_delete_cycle);
     tcase_add_test(tc, test_auto_delete_long_chain);
+    suite_add_tcase(suite, tc);
+
+    tc = tcase_create("sender-selected");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, test_sender_selected);
+    tcase_add_test(tc, test_sender_selected_mandatory);
+    tcase_add_loop_test(tc, test_sender_selected_type, 0, 2);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

@@ -4,7 +4,10 @@
 #include "tests/unit/check_util.h"
 
 /* String literals with NULs in them. */
-#define B(literal) {(const uint8_t *)"" literal, sizeof(literal) - 1}
+#define B(literal)                                                                                 \
+    {                                                                                              \
+        (const uint8_t *)"" literal, sizeof(literal) - 1                                           \
+    }
 
 static const struct {
     const char *mechanism;
@@ -27,7 +30,8 @@ static const struct {
     {"PLAIN", B("\0guest\0sec\0ret"), SASL_MALFORMED, B(""), B("")},
 
     {"AMQPLAIN", B("\005LOGINS\0\0\0\1u\010PASSWORDS\0\0\0\1p"), SASL_OK, B("u"), B("p")},
-    {"AMQPLAIN", B("\010PASSWORDx\0\0\0\1p\003fooI\0\0\0\1\005LOGINx\0\0\0\1u"), SASL_OK, B("u"), B("p")},
+    {"AMQPLAIN", B("\010PASSWORDx\0\0\0\1p\003fooI\0\0\0\1\005LOGINx\0\0\0\1u"), SASL_OK, B("u"),
+     B("p")},
     {"AMQPLAIN", B(""), SASL_MALFORMED, B(""), B("")},
     {"AMQPLAIN", B("\005LOGINS\0\0\0\1u"), SASL_MALFORMED, B(""), B("")},
     {"AMQPLAIN", B("\010PASSWORDS\0\0\0\1p"), SASL_MALFORMED, B(""), B("")},
@@ -48,8 +52,8 @@ START_TEST(test_parse)
 {
     struct sasl_credentials credentials;
     uint8_t *response = exact_bytes(cases[_i].response);
-    enum sasl_result result =
-        sasl_parse(slice_str(cases[_i].mechanism), slice_of(response, cases[_i].response.n), &credentials);
+    enum sasl_result result = sasl_parse(slice_str(cases[_i].mechanism),
+                                         slice_of(response, cases[_i].response.n), &credentials);
 
     ck_assert_int_eq(result, cases[_i].result);
     if (result == SASL_OK) {
@@ -64,8 +68,10 @@ START_TEST(test_no_response)
 {
     struct sasl_credentials credentials;
 
-    ck_assert_int_eq(sasl_parse(slice_str("PLAIN"), slice_of(NULL, 0), &credentials), SASL_MALFORMED);
-    ck_assert_int_eq(sasl_parse(slice_str("AMQPLAIN"), slice_of(NULL, 0), &credentials), SASL_MALFORMED);
+    ck_assert_int_eq(sasl_parse(slice_str("PLAIN"), slice_of(NULL, 0), &credentials),
+                     SASL_MALFORMED);
+    ck_assert_int_eq(sasl_parse(slice_str("AMQPLAIN"), slice_of(NULL, 0), &credentials),
+                     SASL_MALFORMED);
 }
 END_TEST
 

@@ -13,7 +13,10 @@ static const struct {
     struct slice bytes;
     struct amqp_value value;
 } values[] = {
-#define B(literal) {(const uint8_t *)literal, sizeof literal - 1}
+#define B(literal)                                                                                 \
+    {                                                                                              \
+        (const uint8_t *)literal, sizeof literal - 1                                               \
+    }
     {"bool", B("t\001"), {.tag = 't', .boolean = true}},
     {"bool", B("t\000"), {.tag = 't', .boolean = false}},
     {"byte", B("b\200"), {.tag = 'b', .i = -128}},
@@ -147,7 +150,10 @@ END_TEST
 
 static const struct slice good_tables[] = {
     {NULL, 0},
-#define B(literal) {(const uint8_t *)literal, sizeof literal - 1}
+#define B(literal)                                                                                 \
+    {                                                                                              \
+        (const uint8_t *)literal, sizeof literal - 1                                               \
+    }
     B("\000V"), /* an empty key */
     B("\001aV\001aV\000V"),
     B("\003a\000bV"),
@@ -162,27 +168,37 @@ START_TEST(test_good)
 }
 END_TEST
 
+/* The tables that tests give to methods. */
+START_TEST(test_example_tables)
+{
+    struct prng g = {.state = 1};
+
+    for (unsigned i = 0; i < 100; i++)
+        ck_assert(amqp_table_check(prng_table(&g)));
+}
+END_TEST
+
 static const struct slice bad_tables[] = {
-    B("\000"),                                  /* no value */
-    B("\001a"),                                 /* no value */
-    B("\002a"),                                 /* key beyond the end */
-    B("\377a"),                                 /* key beyond the end */
-    B("\001aU\000\001"),                        /* unknown tag */
-    B("\001aV\000"),                            /* half a pair behind a good one */
-    B("\001aVV"),                               /* a stray byte */
-    B("\001aS\000\000\000\004abc"),             /* string beyond the end */
-    B("\001aS\377\377\377\377abc"),             /* far beyond */
-    B("\001aS\000\000\000"),                    /* half a length */
-    B("\001aF\000\000\000\002\001bV"),          /* nested table cut by its length */
-    B("\001aF\000\000\000\004\001bV"),          /* nested table beyond the outer one */
-    B("\001aF\000\000\000\001\000"),            /* nested pair without a value */
-    B("\001aF\000\000\000\004\001bU\000"),      /* unknown tag inside */
-    B("\001aA\000\000\000\001q"),               /* unknown tag inside */
-    B("\001aA\000\000\000\002V"),               /* array beyond the table */
-    B("\001aA\000\000\000\004I\000\000\000"),   /* value cut by the array's length */
-    B("\001aA\000\000\000\003I\000\000\000\001"), /* value longer than its array */
-    B("\001aA\000\000\000\006S\000\000\000\002a\001bV"), /* string reaches out of its array */
-    B("\001aF\000\000\000\010\001bF\000\000\000\002\001cV"), /* two levels down, one byte too long */
+    B("\000"),                                               /* no value */
+    B("\001a"),                                              /* no value */
+    B("\002a"),                                              /* key beyond the end */
+    B("\377a"),                                              /* key beyond the end */
+    B("\001aU\000\001"),                                     /* unknown tag */
+    B("\001aV\000"),                                         /* half a pair behind a good one */
+    B("\001aVV"),                                            /* a stray byte */
+    B("\001aS\000\000\000\004abc"),                          /* string beyond the end */
+    B("\001aS\377\377\377\377abc"),                          /* far beyond */
+    B("\001aS\000\000\000"),                                 /* half a length */
+    B("\001aF\000\000\000\002\001bV"),                       /* nested table cut by its length */
+    B("\001aF\000\000\000\004\001bV"),                       /* nested table beyond the outer one */
+    B("\001aF\000\000\000\001\000"),                         /* nested pair without a value */
+    B("\001aF\000\000\000\004\001bU\000"),                   /* unknown tag inside */
+    B("\001aA\000\000\000\001q"),                            /* unknown tag inside */
+    B("\001aA\000\000\000\002V"),                            /* array beyond the table */
+    B("\001aA\000\000\000\004I\000\000\000"),                /* value cut by the array's length */
+    B("\001aA\000\000\000\003I\000\000\000\001"),            /* value longer than its array */
+    B("\001aA\000\000\000\006S\000\000\000\002a\001bV"),     /* string reaches out of its array */
+    B("\001aF\000\000\000\010\001bF\000\000\000\002\001cV"), /* inner one too long */
 #undef B
 };
 
@@ -405,7 +421,10 @@ END_TEST
 
 /* --- sameness and hash --- */
 
-/* The hash may not tell apart what is the same; that it tells these few others apart shows that it hashes. */
+/*
+ * The hash may not tell apart what is the same; that it tells these few others apart shows that it
+ * hashes.
+ */
 static void
 expect_same(struct slice a, struct slice b, bool same)
 {
@@ -502,7 +521,9 @@ START_TEST(test_order_does_not_matter)
 }
 END_TEST
 
-/* As many pairs as a frame can hold, in reverse: must not take a time that grows with their square. */
+/*
+ * As many pairs as a frame can hold, in reverse: must not take a time that grows with their square.
+ */
 START_TEST(test_same_large)
 {
     enum { PAIRS = 20000, PAIR_SIZE = 6 };
@@ -515,9 +536,11 @@ START_TEST(test_same_large)
         write_u8(&w, AMQP_TAG_VOID);
     }
     ck_assert(!w.bad && w.p == w.end);
-    expect_same(slice_of(bytes, PAIRS * PAIR_SIZE), slice_of(bytes + PAIRS * PAIR_SIZE, PAIRS * PAIR_SIZE), true);
+    expect_same(slice_of(bytes, PAIRS * PAIR_SIZE),
+                slice_of(bytes + PAIRS * PAIR_SIZE, PAIRS * PAIR_SIZE), true);
     bytes[4] ^= 0x80;
-    expect_same(slice_of(bytes, PAIRS * PAIR_SIZE), slice_of(bytes + PAIRS * PAIR_SIZE, PAIRS * PAIR_SIZE), false);
+    expect_same(slice_of(bytes, PAIRS * PAIR_SIZE),
+                slice_of(bytes + PAIRS * PAIR_SIZE, PAIRS * PAIR_SIZE), false);
     free(bytes);
 }
 END_TEST
@@ -537,7 +560,8 @@ START_TEST(test_write)
     amqp_write_end(&w, at);
     ck_assert(!w.bad);
     struct slice table = slice_of(bytes, (size_t)(w.p - bytes));
-    ck_assert_slice_eq(table, BYTES("\007productS\000\000\000\005Coney" "\014capabilitiesF\000\000\000\015"
+    ck_assert_slice_eq(table, BYTES("\007productS\000\000\000\005Coney"
+                                    "\014capabilitiesF\000\000\000\015"
                                     "\012basic.nackt\001"));
     ck_assert(amqp_table_check(table));
 }
@@ -590,6 +614,7 @@ main(void)
 
     tc = tcase_create("well-formed");
     tcase_add_loop_test(tc, test_good, 0, sizeof good_tables / sizeof *good_tables);
+    tcase_add_test(tc, test_example_tables);
     tcase_add_loop_test(tc, test_bad, 0, sizeof bad_tables / sizeof *bad_tables);
     tcase_add_test(tc, test_depth);
     suite_add_tcase(suite, tc);

@@ -1,4 +1,5 @@
-/* What a tick costs and whom it serves: only queues with work, a bounded number of messages, each queue in its turn. */
+/* What a tick costs and whom it serves: only queues with work, a bounded number of messages, each
+ * queue in its turn. */
 #include "base/log.h"
 #include "broker/core/connection.h"
 #include "broker/core/message.h"
@@ -40,7 +41,7 @@ n_scheduled(void)
     size_t n = 0;
 
     TAILQ_FOREACH(q, &v->scheduled, schedule_link)
-        n++;
+    n++;
     return n;
 }
 
@@ -200,6 +201,41 @@ START_TEST(test_slow_consumer_harms_nobody)
 }
 END_TEST
 
+/* A buffer of publishes to hundreds of queues is work for long: others have their turn in between.
+ */
+START_TEST(test_fan_out_takes_turns)
+{
+    enum { QUEUES = 500, PUBLISHES = 200 };
+    struct fake_peer *other = client_open(&fake);
+    struct queue *q;
+    char name[16];
+
+    for (int i = 0; i < QUEUES; i++) {
+        snprintf(name, sizeof name, "q%d", i);
+        FAKE_SEND(p, 1, queue, declare, .queue = S(name), .nowait = true);
+        FAKE_SEND(p, 1, queue, bind, .queue = S(name), .exchange = S("amq.fanout"), .nowait = true);
+    }
+    fake_run(&fake);
+    q = find_queue("q0");
+    /* All of it is there before the broker looks. */
+    p->held = true;
+    for (int i = 0; i < PUBLISHES; i++)
+        send_publish(p, 1, "amq.fanout", "", false, slice_of(NULL, 0), S("x"));
+    p->held = false;
+    fake_turn(&fake);
+    ck_assert_uint_gt(q->ready.count, 0);
+    ck_assert_uint_le(q->ready.count, 40);
+    ck_assert(fake.tick_wanted);
+    FAKE_SEND(other, 1, queue, declare, .queue = S("mine"));
+    fake_turn(&fake);
+    expect(other, 1, AMQP_queue_declare_ok);
+    ck_assert_uint_lt(q->ready.count, PUBLISHES);
+    fake_run(&fake);
+    ck_assert_uint_eq(q->ready.count, PUBLISHES);
+    expect_nothing(p);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -214,6 +250,7 @@ main(void)
     tcase_add_test(tc, test_fair);
     tcase_add_test(tc, test_confirms_are_batched);
     tcase_add_test(tc, test_slow_consumer_harms_nobody);
+    tcase_add_test(tc, test_fan_out_takes_turns);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

@@ -1,6 +1,6 @@
 /*
- * The trie of topic exchanges from inside: its nodes, and matching against a naive matcher. The file is included
- * because nothing outside of it may know its nodes.
+ * The trie of topic exchanges from inside: its nodes, and matching against a naive matcher. The
+ * file is included because nothing outside of it may know its nodes.
  */
 #include "broker/core/exchange_topic.c"
 
@@ -41,7 +41,8 @@ static void
 bind(struct queue *q, const char *pattern)
 {
     struct amqp_error err;
-    ck_assert(exchange_bind(x, (struct destination){.queue = q}, S(pattern), slice_of(NULL, 0), &err));
+    ck_assert(
+        exchange_bind(x, (struct destination){.queue = q}, S(pattern), slice_of(NULL, 0), &err));
 }
 
 static void
@@ -234,7 +235,8 @@ count_nodes(void)
 
 START_TEST(test_pruning)
 {
-    static const char *const keys[] = {"", "a", "a.b", "a.b.c", "a.*.c", "a.#", "#", "*", "a..", "#.#.b"};
+    static const char *const keys[] = {"",    "a", "a.b", "a.b.c", "a.*.c",
+                                       "a.#", "#", "*",   "a..",   "#.#.b"};
     struct queue *q = new_queue("q");
     const struct topic *t;
 
@@ -265,8 +267,8 @@ START_TEST(test_pruning_random)
 
     memset(bound, 0, sizeof bound);
     for (size_t i = 0; i < PATTERNS; i++)
-        snprintf(patterns[i], KEY_SIZE, "%d.%d.%s.%zu", (int)prng_below(&g, 5), (int)prng_below(&g, 9),
-                 prng_below(&g, 2) != 0 ? "#" : "x", i);
+        snprintf(patterns[i], KEY_SIZE, "%d.%d.%s.%zu", (int)prng_below(&g, 5),
+                 (int)prng_below(&g, 9), prng_below(&g, 2) != 0 ? "#" : "x", i);
     for (unsigned step = 0; step < 4000; step++) {
         size_t i = prng_below(&g, PATTERNS);
         if (bound[i])
@@ -300,7 +302,8 @@ START_TEST(test_queue_deletion_prunes)
 }
 END_TEST
 
-/* Work is bounded by words x nodes: a matcher that goes back would not finish this in a lifetime. */
+/* Work is bounded by words x nodes: a matcher that goes back would not finish this in a lifetime.
+ */
 START_TEST(test_many_hashes)
 {
     char pattern[256] = "", key[256] = "";
@@ -316,7 +319,8 @@ START_TEST(test_many_hashes)
     key[strlen(key) - 1] = 'b';
     ck_assert(reaches(key, q));
 
-    /* Words between them must still be found, in their number: 63 pairs end in "b", 64 are not there. */
+    /* Words between them must still be found, in their number: 63 pairs end in "b", 64 are not
+     * there. */
     struct queue *words = new_queue("words");
     pattern[0] = '\0';
     for (unsigned i = 0; i < 63; i++)

@@ -117,13 +117,15 @@ START_TEST(test_modes_exclude_each_other)
     CALL(p, 1, confirm, select, .nowait = false);
     FAKE_SEND(p, 1, tx, select, );
     fake_run(&fake);
-    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - cannot switch from confirm to tx mode", AMQP_tx_select);
+    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - cannot switch from confirm to tx mode",
+                         AMQP_tx_select);
     client_reopen(p, 1);
     CALL(p, 1, tx, select, );
     CALL(p, 1, tx, select, );
     FAKE_SEND(p, 1, confirm, select, .nowait = true);
     fake_run(&fake);
-    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - cannot switch from tx to confirm mode", AMQP_confirm_select);
+    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - cannot switch from tx to confirm mode",
+                         AMQP_confirm_select);
 }
 END_TEST
 
@@ -131,11 +133,13 @@ START_TEST(test_not_transactional)
 {
     FAKE_SEND(p, 1, tx, commit, );
     fake_run(&fake);
-    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - channel is not transactional", AMQP_tx_commit);
+    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - channel is not transactional",
+                         AMQP_tx_commit);
     client_reopen(p, 1);
     FAKE_SEND(p, 1, tx, rollback, );
     fake_run(&fake);
-    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - channel is not transactional", AMQP_tx_rollback);
+    expect_channel_close(p, 1, 406, "PRECONDITION_FAILED - channel is not transactional",
+                         AMQP_tx_rollback);
 }
 END_TEST
 
@@ -260,7 +264,8 @@ START_TEST(test_error)
     send("q", false);
     send_publish(p, 1, "nope", "q", false, slice_of(NULL, 0), S("x"));
     fake_run(&fake);
-    expect_channel_close(p, 1, 404, "NOT_FOUND - no exchange 'nope' in vhost '/'", AMQP_basic_publish);
+    expect_channel_close(p, 1, 404, "NOT_FOUND - no exchange 'nope' in vhost '/'",
+                         AMQP_basic_publish);
     ck_assert_uint_eq(ready("q"), 0);
 }
 END_TEST

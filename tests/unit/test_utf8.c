@@ -7,7 +7,10 @@ static const struct {
     struct slice text;
     bool valid;
 } texts[] = {
-#define T(what, literal, valid) {what, {(const uint8_t *)literal, sizeof literal - 1}, valid}
+#define T(what, literal, valid)                                                                    \
+    {                                                                                              \
+        what, {(const uint8_t *)literal, sizeof literal - 1}, valid                                \
+    }
     T("empty", "", true),
     T("ASCII", "hello \x7f", true),
     T("zero byte", "a\0b", true),
@@ -57,7 +60,8 @@ START_TEST(test_text)
     /* Without a byte behind it: what is cut short must not be looked for there. */
     uint8_t *bytes = exact_bytes(texts[_i].text);
 
-    ck_assert_msg(utf8_valid(slice_of(bytes, texts[_i].text.n)) == texts[_i].valid, "%s", texts[_i].what);
+    ck_assert_msg(utf8_valid(slice_of(bytes, texts[_i].text.n)) == texts[_i].valid, "%s",
+                  texts[_i].what);
     free(bytes);
 }
 END_TEST
@@ -94,13 +98,17 @@ START_TEST(test_every_code_point)
 }
 END_TEST
 
-/* Of all pairs of bytes, those that are well-formed: two of ASCII, or one of the characters of two bytes. */
+/*
+ * Of all pairs of bytes, those that are well-formed: two of ASCII, or one of the characters of two
+ * bytes.
+ */
 START_TEST(test_every_pair)
 {
     for (unsigned a = 0; a < 256; a++) {
         for (unsigned b = 0; b < 256; b++) {
             uint8_t p[2] = {(uint8_t)a, (uint8_t)b};
-            bool valid = (a < 0x80 && b < 0x80) || (a >= 0xc2 && a <= 0xdf && b >= 0x80 && b <= 0xbf);
+            bool valid =
+                (a < 0x80 && b < 0x80) || (a >= 0xc2 && a <= 0xdf && b >= 0x80 && b <= 0xbf);
             if (utf8_valid(slice_of(p, 2)) != valid)
                 ck_abort_msg("%02x %02x", a, b);
         }
