@@ -64,13 +64,13 @@ amqp_fail(struct amqp_error *err, enum amqp_reply_code code, const char *fmt, ..
     size_t len = (size_t)n + (m > 0 ? (size_t)m : 0);
     if (len >= sizeof text)
         len = sizeof text - 1;
+    make_utf8(text, len);
     err->code = (uint16_t)code;
     if (len > sizeof err->text) {
         len = utf8_cut(slice_of(text, len), sizeof err->text - 3);
         memcpy(text + len, "...", 3);
         len += 3;
     }
-    make_utf8(text, len);
     memcpy(err->text, text, len);
     err->text_len = (uint8_t)len;
     return false;
