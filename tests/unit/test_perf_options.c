@@ -17,6 +17,7 @@ parse(const char *command_line)
     strcpy(words, command_line);
     for (char *word = strtok(words, " "); word != NULL; word = strtok(NULL, " "))
         argv[argc++] = word;
+    argv[argc] = NULL;
     return options_parse(&options, argc, argv);
 }
 
