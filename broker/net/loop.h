@@ -13,14 +13,15 @@
 #include "broker/net/workers.h"
 
 /*
- * Input taken from one socket in one turn: enough to make system calls cheap, and little enough
- * that what is read, the messages made of it and what is written stay near the processor. When many
- * sockets are busy each gets a smaller share of READ_PER_TURN, so that a turn stays short.
+ * Input taken from one socket in one turn. A busy turn should carry much: every write to a client
+ * that waits wakes it up, which costs more than all we do with a message. (Measured with 1 KiB
+ * messages: 1.2 us of CPU each with 128 KiB a turn, 0.6 us with 512 KiB, no better with more.) When
+ * many sockets are busy each gets a smaller share of READ_PER_TURN, so that a turn stays short.
  */
 enum {
-    READ_MAX = 128 * 1024,
+    READ_MAX = 512 * 1024,
     READ_MIN = 8 * 1024,
-    READ_PER_TURN = 2 * 1024 * 1024,
+    READ_PER_TURN = 4 * 1024 * 1024,
 };
 
 /*

@@ -99,7 +99,7 @@ START_TEST(test_defaults)
     ck_assert_int_eq(config.log_level, LOG_INFO);
     ck_assert_str_eq(config.product_name, "Coney");
     ck_assert_str_eq(config.product_version, "4.3.0");
-    ck_assert_uint_eq(config.output_high_watermark, 262144);
+    ck_assert_uint_eq(config.output_high_watermark, 1048576);
     ck_assert_int_eq(gethostname(host, sizeof host), 0);
     snprintf(name, sizeof name, "coney@%s", host);
     ck_assert_str_eq(config.cluster_name, name);
