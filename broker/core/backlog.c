@@ -112,11 +112,3 @@ backlog_pop(struct backlog *b, struct entry *e_r)
     b->count--;
     return true;
 }
-
-void
-backlog_fini(struct backlog *b)
-{
-    free(b->head);
-    free(b->returned);
-    *b = (struct backlog){0};
-}

@@ -37,7 +37,4 @@ void backlog_return(struct backlog *b, const struct entry *e);
 /* Takes the first entry; false when there is none. */
 bool backlog_pop(struct backlog *b, struct entry *e_r);
 
-/* Releases what an empty backlog still owns. */
-void backlog_fini(struct backlog *b);
-
 #endif

@@ -108,26 +108,69 @@ headers_remove(struct exchange *x, struct binding *b)
     free(b->place);
 }
 
-/* A void argument asks only for the header's presence. Lookups in a message take the first of equal
- * keys. */
-static bool
-has_pair(struct slice headers, const struct amqp_pair *wanted)
-{
-    struct reader r = reader_init(headers);
-    struct amqp_pair pair;
+/*
+ * A message's headers, sorted: bindings and headers may have thousands of pairs each, which must
+ * not be compared all with all. Equal keys stay in their order, since lookups take the first.
+ */
+struct index {
+    struct amqp_pair *pairs;
+    size_t n;
+};
 
-    while (amqp_table_next(&r, &pair)) {
-        if (slice_eq(pair.key, wanted->key))
-            return wanted->value.tag == AMQP_TAG_VOID || amqp_value_eq(&pair.value, &wanted->value);
+static int
+compare_keys(struct slice a, struct slice b)
+{
+    size_t n = a.n < b.n ? a.n : b.n;
+    int c = n == 0 ? 0 : memcmp(a.p, b.p, n);
+
+    return c != 0 ? c : (a.n > b.n) - (a.n < b.n);
+}
+
+static int
+compare_pairs(const void *left, const void *right)
+{
+    const struct amqp_pair *a = left, *b = right;
+    int c = compare_keys(a->key, b->key);
+
+    return c != 0 ? c : (a->key.p > b->key.p) - (a->key.p < b->key.p);
+}
+
+static struct index
+index_headers(struct slice headers)
+{
+    struct index index = {.pairs = mem_resize(NULL, count_pairs(headers) + 1, sizeof *index.pairs)};
+    struct reader r = reader_init(headers);
+
+    while (amqp_table_next(&r, &index.pairs[index.n]))
+        index.n++;
+    qsort(index.pairs, index.n, sizeof *index.pairs, compare_pairs);
+    return index;
+}
+
+/* A void argument asks only for the header's presence. */
+static bool
+has_pair(const struct index *index, const struct amqp_pair *wanted)
+{
+    size_t lo = 0, hi = index->n;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (compare_keys(index->pairs[mid].key, wanted->key) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
-    return false;
+    if (lo == index->n || !slice_eq(index->pairs[lo].key, wanted->key))
+        return false;
+    return wanted->value.tag == AMQP_TAG_VOID ||
+           amqp_value_eq(&index->pairs[lo].value, &wanted->value);
 }
 
 static bool
-matches(const struct match *match, struct slice headers)
+matches(const struct match *match, const struct index *index)
 {
     for (size_t i = 0; i < match->n; i++) {
-        if (has_pair(headers, &match->pairs[i]) == match->any)
+        if (has_pair(index, &match->pairs[i]) == match->any)
             return match->any;
     }
     return !match->any;
@@ -136,14 +179,15 @@ matches(const struct match *match, struct slice headers)
 static void
 headers_route(struct exchange *x, struct slice key, struct route *r)
 {
-    struct slice headers = message_headers(r->message);
+    struct index index = index_headers(message_headers(r->message));
 
     (void)key;
     x->vhost->broker->work += x->n_bindings;
     for (size_t i = 0; i < x->n_bindings; i++) {
-        if (matches(x->bindings[i]->place, headers))
+        if (matches(x->bindings[i]->place, &index))
             route_add(r, x->bindings[i]);
     }
+    free(index.pairs);
 }
 
 const struct exchange_type exchange_headers = {

@@ -104,15 +104,6 @@ unacked_take_first(struct unacked *u, uint64_t tag, struct delivery *d_r)
     return true;
 }
 
-bool
-unacked_take_last(struct unacked *u, struct delivery *d_r)
-{
-    if (u->used == 0)
-        return false;
-    take(u, slot(u, u->used - 1), d_r);
-    return true;
-}
-
 static int
 by_tag(const void *a, const void *b)
 {

@@ -42,9 +42,6 @@ bool unacked_take(struct unacked *u, uint64_t tag, struct delivery *d_r);
 /* Takes the oldest delivery if its tag is at most `tag`. */
 bool unacked_take_first(struct unacked *u, uint64_t tag, struct delivery *d_r);
 
-/* Takes the newest delivery. */
-bool unacked_take_last(struct unacked *u, struct delivery *d_r);
-
 /* Puts deliveries that were taken back to their places (a transaction's rollback). */
 void unacked_restore(struct unacked *u, const struct delivery *ds, size_t n);
 

@@ -1,5 +1,7 @@
 """Where messages go (8): each type of exchange, alternate exchanges, exchange-to-exchange bindings, their ends."""
 
+import time
+
 import pytest
 
 from amqp import Tagged
@@ -183,6 +185,19 @@ def test_headers_timestamp(pub, exchange, bound):
     bound(x, "", {"a": Tagged("T", 5)})
     assert not returned(pub, x, "", {"headers": {"a": Tagged("T", 5)}})
     assert returned(pub, x, "", {"headers": {"a": Tagged("T", 6)}})
+
+
+def test_headers_by_the_thousand(pub, exchange, bound):
+    """Nearly a frame full of pairs on both sides, in opposite orders: as many lookups, not all with all."""
+    x = exchange("headers")
+    pairs = {f"k{i:04}": i for i in range(8000)}
+    bound(x, "", {"x-match": "all", **pairs})
+    reverse = dict(reversed(pairs.items()))
+    start = time.monotonic()
+    for _ in range(20):
+        assert not returned(pub, x, "", {"headers": reverse})
+    assert returned(pub, x, "", {"headers": {**reverse, "k0000": 1}})
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize("value, text", [
