@@ -99,6 +99,6 @@ broker_shutdown(struct broker *b)
 {
     struct connection *c, *next;
 
-    TAILQ_FOREACH_SAFE(c, &b->connections, link, next)
-    connection_force_close(c, "broker forced connection closure with reason 'shutdown'");
+    TAILQ_FOREACH_SAFE (c, &b->connections, link, next)
+        connection_force_close(c, "broker forced connection closure with reason 'shutdown'");
 }

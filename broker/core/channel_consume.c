@@ -16,8 +16,8 @@ channel_wake_consumers(struct channel *ch)
 {
     struct consumer *c;
 
-    TAILQ_FOREACH(c, &ch->consumers, channel_link)
-    consumer_wake(c);
+    TAILQ_FOREACH (c, &ch->consumers, channel_link)
+        consumer_wake(c);
 }
 
 /*
@@ -38,8 +38,8 @@ channel_on_basic_qos(struct channel *ch, const union amqp_args *args, struct amq
         ch->global_prefetch = m->prefetch_count;
     } else {
         ch->prefetch = m->prefetch_count;
-        TAILQ_FOREACH(c, &ch->consumers, channel_link)
-        c->prefetch = m->prefetch_count;
+        TAILQ_FOREACH (c, &ch->consumers, channel_link)
+            c->prefetch = m->prefetch_count;
     }
     channel_wake_consumers(ch);
     channel_send(ch, AMQP_basic_qos_ok, &ok);

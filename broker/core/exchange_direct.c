@@ -58,8 +58,8 @@ direct_route(struct exchange *x, struct slice key, struct route *r)
 
     if (bu == NULL)
         return;
-    LIST_FOREACH(b, &bu->bindings, place_link)
-    route_add(r, b);
+    LIST_FOREACH (b, &bu->bindings, place_link)
+        route_add(r, b);
 }
 
 const struct exchange_type exchange_direct = {

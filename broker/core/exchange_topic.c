@@ -298,8 +298,8 @@ topic_route(struct exchange *x, struct slice key, struct route *r)
     while (t->n_now != 0 && next_word(&words, &word))
         advance(t, word);
     for (size_t i = 0; i < t->n_now; i++) {
-        LIST_FOREACH(b, &t->now[i]->bindings, place_link)
-        route_add(r, b);
+        LIST_FOREACH (b, &t->now[i]->bindings, place_link)
+            route_add(r, b);
     }
 }
 

@@ -82,7 +82,7 @@ resume_peers(struct loop *l)
     struct peer *p;
     struct peer_list now = TAILQ_HEAD_INITIALIZER(now);
 
-    /* One that is held again and let go by its own input waits for the next tick. */
+    /* One that is held again and let go by its own input waits for the next tick, see on_tick(). */
     TAILQ_CONCAT(&now, &l->resuming, resuming_link);
     while ((p = TAILQ_FIRST(&now)) != NULL) {
         TAILQ_REMOVE(&now, p, resuming_link);
@@ -111,8 +111,8 @@ end_peers(struct loop *l)
 {
     struct peer *p, *next;
 
-    TAILQ_FOREACH_SAFE(p, &l->dying, dying_link, next)
-    peer_try_end(p);
+    TAILQ_FOREACH_SAFE (p, &l->dying, dying_link, next)
+        peer_try_end(p);
 }
 
 /* The coming turn's share, from how many were busy lately: more count at once, fewer only by and
@@ -140,6 +140,9 @@ on_tick(evutil_socket_t fd, short what, void *arg)
     broker_tick(l->broker);
     flush_connections(l);
     end_peers(l);
+    /* Whoever has had its turn while it was resumed asked for a tick that was already running. */
+    if (!TAILQ_EMPTY(&l->resuming))
+        broker_want_tick(l->broker);
     l->in_tick = false;
     loop_leave(l);
     if (l->stopping && l->broker->n_connections == 0)

@@ -256,3 +256,17 @@ def test_connections_that_come_and_go(victim):
                 ch.send("basic.consume", queue=ch.queue())
                 ch.send("basic.publish", routing_key="nowhere")
             conn.abort()
+
+
+def test_a_large_fan_out_ends_by_itself(conn):
+    """One buffer of publishes that is work for many turns of the loop, with nobody else there to keep it turning."""
+    ch = conn.channel(confirm=True)
+    ch.call("exchange.declare", exchange="fan-out", type="fanout", auto_delete=True)
+    for _ in range(500):
+        queue = ch.queue(exclusive=True)
+        ch.send("queue.bind", queue=queue, exchange="fan-out", nowait=True)
+    conn.send_bytes(amqp.publish_frames(ch.number, "fan-out", "", b"x") * 400)
+    last = 0
+    while last < 400:
+        last = ch.expect("basic.ack", timeout=20).delivery_tag
+    assert ch.counts(queue) == (400, 0)
