@@ -99,7 +99,7 @@ peer_resume(struct peer *p)
         memcpy(p->loop->buf, p->stash, p->n_stash);
         feed(p, p->n_stash);
     }
-    if (!p->held && !p->is_resuming)
+    if (!p->held && !p->is_resuming && p->end == PEER_OPEN)
         event_add(p->readable, NULL);
 }
 
