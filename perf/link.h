@@ -19,10 +19,10 @@ struct channel {
     bool stamped; /* the beginning of its body was seen */
     bool redelivered;
     uint64_t tag, body_left;
-    /* Producer: confirms. Tags below `base` are confirmed; sent_us[tag & mask] is 0 for the
+    /* Producer: confirms. Tags below `base` are confirmed; sent_ns[tag & mask] is 0 for the
      * confirmed ones above it. */
     uint64_t published, base;
-    uint64_t *sent_us;
+    uint64_t *sent_ns;
     uint64_t mask;
     /* Consumer. */
     unsigned number, queue, unacked;

@@ -17,7 +17,7 @@ channel_init(struct channel *ch, unsigned id, unsigned window)
     while (size < window)
         size *= 2;
     ch->mask = size - 1;
-    ch->sent_us = mem_zalloc(size * sizeof *ch->sent_us);
+    ch->sent_ns = mem_zalloc(size * sizeof *ch->sent_ns);
 }
 
 void
@@ -89,31 +89,32 @@ allowed(struct link *link)
 
 /* --- sending --- */
 
+/* Remembers when message `number` was sent, for its confirm. */
+static void
+note_sent(struct link *link, uint64_t number, uint64_t now)
+{
+    struct channel *ch = &link->channels[image_channel(&link->image, number) - 1];
+
+    ch->published++;
+    ch->sent_ns[ch->published & ch->mask] = now;
+}
+
 /* Unlimited producers share one reading of the clock per batch; those with a rate get a fresh one
  * per message. */
 static void
 stamp_batch(struct link *link, unsigned at, unsigned n)
 {
+    bool confirms = link_run_of(link)->o.confirm != 0;
     uint64_t now = clock_ns();
 
     for (unsigned i = 0; i < n; i++) {
         if (link->rate > 0 && i != 0)
             now = clock_ns();
         image_stamp(&link->image, at + i, link->next + i, now);
+        if (confirms)
+            note_sent(link, link->next + i, now);
     }
     span_touch(&link->worker->measure.sent, now);
-}
-
-static void
-note_sent(struct link *link, unsigned n)
-{
-    uint64_t us = link->worker->now / 1000;
-
-    for (unsigned i = 0; i < n; i++) {
-        struct channel *ch = &link->channels[image_channel(&link->image, link->next + i) - 1];
-        ch->published++;
-        ch->sent_us[ch->published & ch->mask] = us;
-    }
 }
 
 bool
@@ -127,8 +128,6 @@ producer_fill(struct link *link)
         return false;
     unsigned n = image_take(image, link->next, may, &at);
     stamp_batch(link, at, n);
-    if (link_run_of(link)->o.confirm != 0)
-        note_sent(link, n);
     uint32_t start = image->start[at];
     link->conn.image[0] = (struct iovec){image->buf.p + start, image->start[at + n] - start};
     const struct bytes *tail = &image->plan->tails[image_channel(image, link->next) - 1];
@@ -143,12 +142,13 @@ producer_fill(struct link *link)
 static unsigned
 confirm_one(struct link *link, struct channel *ch, uint64_t tag)
 {
-    uint64_t *sent = &ch->sent_us[tag & ch->mask];
-    uint64_t us = link->worker->now / 1000;
+    uint64_t *sent = &ch->sent_ns[tag & ch->mask];
+    uint64_t now = link->worker->now;
 
     if (*sent == 0)
         return 0;
-    histogram_record(&link->worker->measure.confirm_latency, us > *sent ? us - *sent : 0, 1);
+    histogram_record(&link->worker->measure.confirm_latency,
+                     now > *sent ? (now - *sent) / 1000 : 0, 1);
     *sent = 0;
     return 1;
 }
@@ -159,7 +159,7 @@ producer_confirm(struct link *link, struct channel *ch, uint64_t tag, bool multi
 {
     uint64_t n = 0;
 
-    if (ch->sent_us == NULL || tag > ch->published || (tag == 0 && !multiple)) {
+    if (ch->sent_ns == NULL || tag > ch->published || (tag == 0 && !multiple)) {
         run_fail(link_run_of(link), "confirm of a message that was not sent: %lu",
                  (unsigned long)tag);
         return;
@@ -170,9 +170,10 @@ producer_confirm(struct link *link, struct channel *ch, uint64_t tag, bool multi
     } else if (tag >= ch->base) {
         n = confirm_one(link, ch, tag);
     }
-    while (ch->base <= ch->published && ch->sent_us[ch->base & ch->mask] == 0)
+    while (ch->base <= ch->published && ch->sent_ns[ch->base & ch->mask] == 0)
         ch->base++;
     counter_add(counter, n);
+    span_touch(&link->worker->measure.confirmed, link->worker->now);
 }
 
 void

@@ -42,6 +42,7 @@ totals_get(const struct run *run, struct totals *totals)
         PERF_COUNTERS(C)
 #undef C
         span_widen(&totals->sent, &m->sent);
+        span_widen(&totals->confirmed, &m->confirmed);
         span_widen(&totals->received, &m->received);
         histogram_add(&totals->latency, &m->latency);
         histogram_add(&totals->confirm_latency, &m->confirm_latency);
@@ -80,6 +81,16 @@ static double
 rate(uint64_t n, const struct span *span)
 {
     return span->last > span->first ? (double)n / seconds(span->last - span->first) : 0;
+}
+
+/* From the first publish on: one confirm may stand for a whole window, so that the time between
+ * confirms would be too short. */
+static double
+confirm_rate(const struct totals *t)
+{
+    struct span span = {t->sent.first, t->confirmed.last};
+
+    return rate(t->n.confirmed, &span);
 }
 
 /* --- progress --- */
@@ -205,6 +216,8 @@ print_text(const struct report *r, uint64_t missing)
            t->n.returned, t->n.received, t->n.redelivered, missing);
     if (o->producers != 0)
         printf("sending rate avg: %.0f msg/s\n", rate(t->n.sent, &t->sent));
+    if (o->confirm != 0)
+        printf("confirming rate avg: %.0f msg/s\n", confirm_rate(t));
     if (o->consumers != 0)
         printf("receiving rate avg: %.0f msg/s\n", rate(t->n.received, &t->received));
     summary_latency("latency", &t->latency);
@@ -264,8 +277,10 @@ print_json(const struct report *r, uint64_t missing)
 #define C(name) printf(",\"" #name "\":%" PRIu64, t->n.name);
     PERF_COUNTERS(C)
 #undef C
-    printf(",\"missing\":%" PRIu64 ",\"send_rate\":%.1f,\"receive_rate\":%.1f", missing,
-           rate(t->n.sent, &t->sent), rate(t->n.received, &t->received));
+    printf(",\"missing\":%" PRIu64
+           ",\"send_rate\":%.1f,\"confirm_rate\":%.1f,\"receive_rate\":%.1f",
+           missing, rate(t->n.sent, &t->sent), confirm_rate(t),
+           rate(t->n.received, &t->received));
     json_latency("latency_us", &t->latency);
     json_latency("confirm_latency_us", &t->confirm_latency);
     printf(",\"cpu\":{\"user_s\":%.6f,\"system_s\":%.6f,\"us_per_message\":%.4f}", r->cpu.user,

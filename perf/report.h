@@ -8,7 +8,7 @@
 /* What all workers have measured so far. */
 struct totals {
     struct counters n;
-    struct span sent, received;
+    struct span sent, confirmed, received;
     struct histogram latency, confirm_latency;
 };
 

@@ -35,7 +35,7 @@ struct span {
 /* What one worker measures. */
 struct measure {
     struct counters n;
-    struct span sent, received;
+    struct span sent, confirmed, received;
     struct histogram latency, confirm_latency; /* us */
 };
 

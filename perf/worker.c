@@ -298,7 +298,7 @@ link_free(struct link **link)
         return;
     conn_close(&l->conn, 0);
     for (unsigned i = 0; i < l->n_channels; i++) {
-        free(l->channels[i].sent_us);
+        free(l->channels[i].sent_ns);
         free(l->channels[i].last_sequence);
     }
     free(l->channels);

@@ -16,10 +16,20 @@
 #include "base/mem.h"
 #include "broker/main/config.def"
 
-enum type { TYPE_string, TYPE_number, TYPE_limit, TYPE_size, TYPE_boolean, TYPE_level };
+enum type {
+    TYPE_string,
+    TYPE_number,
+    TYPE_limit,
+    TYPE_size,
+    TYPE_bytes,
+    TYPE_ratio,
+    TYPE_boolean,
+    TYPE_level
+};
 
-static const char *const type_names[] = {"text",  "number",       "number | infinity",
-                                         "bytes", "true | false", "level"};
+static const char *const type_names[] = {"text",         "number",        "number | infinity",
+                                         "bytes",        "bytes | unset", "ratio | unset",
+                                         "true | false", "level"};
 
 static const struct option {
     const char *key;
@@ -63,6 +73,9 @@ range_text(const struct option *o)
         return mem_printf(" From %" PRIu64 " to %" PRIu64 ", or infinity.", o->min, o->max);
     case TYPE_size:
         return mem_printf(" From %" PRIu64 " to %" PRIu64 " bytes.", o->min, o->max);
+    case TYPE_ratio:
+        return mem_printf(" From %" PRIu64 " to %" PRIu64 ".", o->min, o->max);
+    case TYPE_bytes: /* bounded by what there is */
     case TYPE_boolean:
     case TYPE_level:
         break;

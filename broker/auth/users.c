@@ -30,7 +30,11 @@ add(struct users *users, const struct user_spec *spec)
 {
     struct user *user = &users->user[users->n];
 
-    if (find(users, spec->name) != NULL || !password_hash(spec->password, &user->hash))
+    if (find(users, spec->name) != NULL)
+        return false;
+    if (spec->hash != NULL)
+        user->hash = *spec->hash;
+    else if (!password_hash(spec->password, &user->hash))
         return false;
     user->name = mem_dup(spec->name.p, spec->name.n);
     user->name_len = spec->name.n;

@@ -3,62 +3,81 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "broker/core/chunk.h"
+#include "broker/core/message.h"
+#include "broker/core/paging.h"
 
 /* A lone message in each of many queues should cost little, a long backlog few allocations. */
-enum { BLOCK_FIRST = 8, BLOCK_MORE = 60 };
+enum { BLOCK_MIN = 8, BLOCK_MAX = 120 };
 
-/* Entries keep the redelivered flag apart: everything in the list has never been delivered. */
-struct slot {
-    struct message *message;
-    uint64_t seq;
-};
-
-struct block {
-    struct block *next;
-    uint32_t start, end, cap;
-    struct slot slots[];
-};
-
-static struct block *
-add_block(struct backlog *b)
+void
+backlog_init(struct backlog *b)
 {
-    uint32_t cap = b->tail == NULL ? BLOCK_FIRST : BLOCK_MORE;
-    struct block *bl = mem_alloc(sizeof *bl + cap * sizeof(struct slot));
+    *b = (struct backlog){0};
+    TAILQ_INIT(&b->blocks);
+}
 
-    bl->next = NULL;
-    bl->start = bl->end = 0;
-    bl->cap = cap;
-    if (b->tail != NULL)
-        b->tail->next = bl;
-    else
-        b->head = bl;
-    b->tail = bl;
+uint64_t
+backlog_cost(const struct message *m)
+{
+    return sizeof *m + 3 * sizeof(void *) + m->address_len + m->props_len + m->body_len;
+}
+
+struct block *
+block_new(uint64_t first, uint32_t cap, struct chunk *chunk)
+{
+    struct block *bl = mem_alloc(sizeof *bl + cap * sizeof *bl->slots);
+
+    *bl = (struct block){.first = first, .cap = cap, .chunk = chunk};
+    if (chunk != NULL)
+        chunk->refs++;
     return bl;
 }
 
 void
-backlog_push(struct backlog *b, const struct entry *e)
+block_free(struct block *bl)
 {
-    struct block *bl = b->tail;
-
-    if (bl == NULL || bl->end == bl->cap)
-        bl = add_block(b);
-    bl->slots[bl->end++] = (struct slot){e->message, e->seq};
-    b->count++;
+    if (bl->chunk != NULL)
+        chunk_unref(bl->chunk);
+    free(bl);
 }
 
-static void
-pop_listed(struct backlog *b, struct entry *e_r)
+/* A message may join the last block if it has room for its number, and no other chunk. */
+static bool
+has_room(const struct block *bl, uint64_t seq, const struct chunk *chunk)
 {
-    struct block *bl = b->head;
+    return bl != NULL && bl->end < bl->cap && bl->first + bl->end == seq &&
+           (chunk == NULL || bl->chunk == chunk) && bl->state == BLOCK_RESIDENT;
+}
 
-    *e_r = (struct entry){bl->slots[bl->start].message, bl->slots[bl->start].seq, false};
-    if (++bl->start == bl->end) {
-        b->head = bl->next;
-        if (b->head == NULL)
-            b->tail = NULL;
-        free(bl);
+/* Twice what the block before took, so that neither few messages nor small chunks cost much. */
+static uint32_t
+next_cap(const struct block *bl)
+{
+    uint32_t cap = bl == NULL ? 0 : 2 * (bl->end - bl->start);
+
+    return cap < BLOCK_MIN ? BLOCK_MIN : cap > BLOCK_MAX ? BLOCK_MAX : cap;
+}
+
+void
+backlog_push(struct backlog *b, struct message *m, uint64_t seq, struct chunk *chunk)
+{
+    struct block *bl = TAILQ_LAST(&b->blocks, block_list);
+    uint64_t cost = backlog_cost(m);
+
+    if (!has_room(bl, seq, chunk)) {
+        bl = block_new(seq, next_cap(bl), chunk);
+        TAILQ_INSERT_TAIL(&b->blocks, bl, link);
     }
+    bl->slots[bl->end++] = m;
+    bl->count++;
+    bl->n_stored += chunk != NULL;
+    bl->cost += cost;
+    b->count++;
+    b->bytes += m->body_len;
+    b->resident += cost;
+    if (b->n_paged == 0)
+        b->front += cost;
 }
 
 void
@@ -75,6 +94,8 @@ backlog_return(struct backlog *b, const struct entry *e)
     }
     b->returned[pos] = *e;
     b->count++;
+    b->bytes += e->message->body_len;
+    b->resident += backlog_cost(e->message);
 }
 
 static void
@@ -100,15 +121,53 @@ pop_returned(struct backlog *b, struct entry *e_r)
     }
 }
 
+static void
+leave_block(struct block *bl, struct entry *e)
+{
+    bl->count--;
+    bl->cost -= backlog_cost(e->message);
+    if (bl->chunk == NULL || !e->message->persistent)
+        return;
+    /* The chunk lives as long as it has messages that are not settled, such as this one. */
+    bl->n_stored--;
+    e->chunk = bl->chunk;
+}
+
+/* Takes the first message of the list, if it is resident. */
+static bool
+pop_listed(struct backlog *b, struct entry *e_r)
+{
+    struct block *bl;
+    struct message *m = NULL;
+
+    while (m == NULL) {
+        bl = TAILQ_FIRST(&b->blocks);
+        if (bl == NULL || bl->state >= BLOCK_PAGED)
+            return false;
+        if (bl->state == BLOCK_LEAVING)
+            paging_stay(bl);
+        m = bl->slots[bl->start];
+        *e_r = (struct entry){.message = m, .seq = bl->first + bl->start};
+        if (m != NULL)
+            leave_block(bl, e_r);
+        if (++bl->start != bl->end)
+            continue;
+        TAILQ_REMOVE(&b->blocks, bl, link);
+        block_free(bl);
+    }
+    b->front -= backlog_cost(m);
+    return true;
+}
+
 bool
 backlog_pop(struct backlog *b, struct entry *e_r)
 {
     if (b->n_returned != 0)
         pop_returned(b, e_r);
-    else if (b->head != NULL)
-        pop_listed(b, e_r);
-    else
+    else if (!pop_listed(b, e_r))
         return false;
     b->count--;
+    b->bytes -= e_r->message->body_len;
+    b->resident -= backlog_cost(e_r->message);
     return true;
 }

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "broker/core/channel.h"
+#include "broker/core/definitions.h"
 #include "broker/core/message.h"
 #include "broker/core/vhost.h"
 
@@ -30,15 +31,39 @@ broker_new(const struct settings *settings, const struct env *env, uint64_t now)
     TAILQ_INIT(&b->connections);
     TAILQ_INIT(&b->pending);
     TAILQ_INIT(&b->settling);
-    vhost_new(b, slice_str(settings->default_vhost));
+    journal_init(&b->journal, b);
+    reaper_init(&b->reaper);
     return b;
+}
+
+bool
+broker_open(struct broker *b, struct store *s, recovered_user_fn *user, void *ctx)
+{
+    if (s != NULL) {
+        journal_open(&b->journal, s);
+        if (!recovery_run(b, s, user, ctx))
+            return false;
+    }
+    if (b->vhosts == NULL)
+        definition_add_vhost(vhost_new(b, slice_str(b->settings->default_vhost), 0));
+    return true;
+}
+
+void
+broker_close(struct broker *b)
+{
+    reaper_fini(&b->reaper);
+    journal_close(&b->journal);
 }
 
 void
 broker_free(struct broker *b)
 {
+    journal_drop(&b->journal);
     while (b->vhosts != NULL)
         vhost_free(b->vhosts);
+    reaper_fini(&b->reaper);
+    journal_fini(&b->journal);
     timers_fini(&b->timers);
     free(b->slots);
     free(b);
@@ -70,9 +95,30 @@ broker_tick(struct broker *b)
     }
     while ((ch = TAILQ_FIRST(&b->settling)) != NULL)
         channel_tell_confirms(ch);
+    more |= reaper_run(&b->reaper);
+    journal_commit(&b->journal);
     b->tick_wanted = false;
     if (more)
         broker_want_tick(b);
+}
+
+void
+broker_slow_down(struct broker *b, struct connection *c)
+{
+    b->publishers_wait = true;
+    connection_hold(c, HOLD_STORE);
+}
+
+void
+broker_release_publishers(struct broker *b)
+{
+    struct connection *c;
+
+    if (!b->publishers_wait || b->journal.behind > JOURNAL_BEHIND / 2)
+        return;
+    b->publishers_wait = false;
+    TAILQ_FOREACH (c, &b->connections, link)
+        connection_release_hold(c, HOLD_STORE);
 }
 
 struct connection *

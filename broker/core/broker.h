@@ -7,6 +7,9 @@
 
 #include "broker/core/connection.h"
 #include "broker/core/env.h"
+#include "broker/core/journal.h"
+#include "broker/core/reaper.h"
+#include "broker/core/recovery.h"
 #include "broker/core/timers.h"
 
 /* Limits and names from the configuration, fixed while the broker runs. Strings are borrowed. */
@@ -18,6 +21,7 @@ struct settings {
     uint32_t handshake_timeout;     /* ms */
     uint32_t consumer_max;          /* per channel; 0: no limit */
     uint64_t output_high_watermark; /* bytes */
+    uint64_t queue_memory_max;      /* bytes of ready messages that a queue keeps in memory */
 };
 
 /* One slot per connection, for handles that outlive it: slot number and generation. */
@@ -43,15 +47,35 @@ struct broker {
     struct connection_list pending; /* with output to write */
     struct channel_list settling;   /* with confirms to tell */
     bool tick_wanted;
+    struct journal journal;
+    struct reaper reaper;
+    uint64_t last_page_id; /* given to a queue without an id of its own */
+    bool publishers_wait;  /* some connections are held by HOLD_STORE */
+    unsigned alarms; /* those that are set, of enum alarm */
     uint64_t
         work; /* messages put into queues and header bindings tried, ever: see connection_input() */
 };
 
-/* A broker with the default vhost. Settings are borrowed for its lifetime. */
+/* An empty broker. Settings are borrowed for its lifetime. */
 struct broker *broker_new(const struct settings *settings, const struct env *env, uint64_t now);
 
-/* All connections must be freed before. */
+/*
+ * Takes over what is in the store, which is borrowed until broker_close(), and makes the default vhost
+ * if there is none. NULL: nothing is durable. False when the store cannot be read.
+ */
+bool broker_open(struct broker *b, struct store *s, recovered_user_fn *user, void *ctx);
+
+/* Writes what is not in the store yet, waiting for it, and lets go of the store. */
+void broker_close(struct broker *b);
+
+/* All connections must be freed before, and the store be closed. */
 void broker_free(struct broker *b);
+
+/* A publisher has published more than the store has written: its input is held for a while. */
+void broker_slow_down(struct broker *b, struct connection *c);
+
+/* The store has written something: publishers go on if it is enough. */
+void broker_release_publishers(struct broker *b);
 
 /*
  * The middle of a tick: hands out messages (a bounded number; asks for another tick if there is

@@ -44,6 +44,8 @@ channel_new(struct connection *c, uint16_t number)
     ch->connection = c;
     ch->number = number;
     TAILQ_INIT(&ch->consumers);
+    LIST_INIT(&ch->runs);
+    ch->get.channel = ch;
     return ch;
 }
 
@@ -66,6 +68,9 @@ release(struct channel *ch)
     }
     tx_drop_publishes(&ch->tx);
     tx_restore(&ch->tx, &ch->unacked);
+    journal_forget_channel(ch);
+    queue_forget_get(&ch->get);
+    connection_release_hold(c, HOLD_GET);
     while ((consumer = TAILQ_FIRST(&ch->consumers)) != NULL)
         consumer_cancel(consumer);
     channel_requeue_all(ch);
@@ -91,6 +96,22 @@ void
 channel_send(struct channel *ch, enum amqp_method_id id, const union amqp_args *args)
 {
     connection_send(ch->connection, ch->number, id, args);
+}
+
+void
+channel_send_durable(struct channel *ch, enum amqp_method_id id, const union amqp_args *args)
+{
+    journal_fence(&ch->connection->broker->journal, ch->connection);
+    channel_send(ch, id, args);
+}
+
+bool
+channel_check_store(struct channel *ch, bool durable, struct amqp_error *err)
+{
+    if (!durable || journal_works(&ch->connection->broker->journal))
+        return true;
+    return amqp_fail(err, AMQP_RESOURCE_ERROR,
+                     "nothing durable can be declared: the store has failed");
 }
 
 void

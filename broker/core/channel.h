@@ -9,8 +9,10 @@
 #include "base/slice.h"
 #include "broker/core/backlog.h"
 #include "broker/core/confirms.h"
+#include "broker/core/journal.h"
 #include "broker/core/consumer.h"
 #include "broker/core/message.h"
+#include "broker/core/queue.h"
 #include "broker/core/tx.h"
 #include "broker/core/unacked.h"
 #include "protocol/error.h"
@@ -51,6 +53,8 @@ struct channel {
     struct consumer *tags;
     struct consumer_list consumers;
     struct confirms confirms;
+    struct channel_run_list runs; /* of confirms that wait for the store */
+    struct get get;
     struct tx tx;
     bool is_settling;
     TAILQ_ENTRY(channel) settling_link; /* broker->settling */
@@ -125,12 +129,26 @@ void channel_fail(struct channel *ch, const struct amqp_error *err, uint16_t cla
 /* What was published is complete: route it (channel_publish.c). */
 bool channel_publish(struct channel *ch, struct amqp_error *err);
 
-/* Puts a publish into its queues; with no queue at all, returns it if it is mandatory. */
-void channel_enqueue(struct channel *ch, struct message *m, struct queue **queues, size_t n,
+/* Puts a publish into its queues; with no queue at all, returns it if it is mandatory. True when it is to be
+ * stored: then it is safe when the journal's next batch is. */
+bool channel_enqueue(struct channel *ch, struct message *m, struct queue **queues, size_t n,
                      bool mandatory);
 
 /* Number `seq` of this channel is accepted; the publisher is told at the end of the tick. */
 void channel_confirm(struct channel *ch, uint64_t seq);
+
+/* The same for first .. last, or they are refused. */
+void channel_settle_confirms(struct channel *ch, uint64_t first, uint64_t last,
+                             enum confirm_kind kind);
+
+/* A basic.get that has waited is answered. */
+void channel_finish_get(struct get *g);
+
+/* Sends the reply to a method that may have changed what is durable: it leaves when that is on the disk. */
+void channel_send_durable(struct channel *ch, enum amqp_method_id id, const union amqp_args *args);
+
+/* Whether something durable can be made; false with `err` set when the store has failed. */
+bool channel_check_store(struct channel *ch, bool durable, struct amqp_error *err);
 
 enum settlement { SETTLE_ACK, SETTLE_REQUEUE, SETTLE_DISCARD };
 

@@ -6,6 +6,7 @@
 #include "broker/core/channel.h"
 #include "broker/core/delivery.h"
 #include "broker/core/names.h"
+#include "broker/core/paging.h"
 #include "broker/core/queue.h"
 #include "broker/core/vhost.h"
 
@@ -157,33 +158,63 @@ channel_deliver(struct channel *ch, struct consumer *c, struct entry e)
 
     delivery_deliver(ch, c, e.message, tag, e.redelivered);
     if (c->no_ack)
-        message_unref(e.message);
+        queue_settle(c->queue, &e);
     else
         hold(ch, tag, &e, c->queue, c);
+}
+
+static const union amqp_args get_empty = {.basic_get_empty = {.cluster_id = {NULL, 0}}};
+
+/* Answers a basic.get if there is a message in memory. */
+static bool
+get(struct channel *ch, struct queue *q, bool no_ack)
+{
+    struct entry e;
+
+    if (!queue_take(q, &e))
+        return false;
+    uint64_t tag = ++ch->last_tag;
+    delivery_get_ok(ch, e.message, tag, e.redelivered, queue_message_count(q));
+    if (no_ack)
+        queue_settle(q, &e);
+    else
+        hold(ch, tag, &e, q, NULL);
+    return true;
 }
 
 bool
 channel_on_basic_get(struct channel *ch, const union amqp_args *args, struct amqp_error *err)
 {
     const struct amqp_basic_get *m = &args->basic_get;
-    const union amqp_args empty = {.basic_get_empty = {.cluster_id = {NULL, 0}}};
     struct slice name;
     struct queue *q;
-    struct entry e;
 
     if (!channel_queue_name(ch, m->queue, &name, err) || (q = channel_queue(ch, name, err)) == NULL)
         return false;
-    if (!queue_take(q, &e)) {
-        channel_send(ch, AMQP_basic_get_empty, &empty);
+    if (get(ch, q, m->no_ack))
+        return true;
+    if (q->ready.count == 0) {
+        channel_send(ch, AMQP_basic_get_empty, &get_empty);
         return true;
     }
-    uint64_t tag = ++ch->last_tag;
-    delivery_get_ok(ch, e.message, tag, e.redelivered, queue_message_count(q));
-    if (m->no_ack)
-        message_unref(e.message);
-    else
-        hold(ch, tag, &e, q, NULL);
+    ch->get.queue = q;
+    ch->get.no_ack = m->no_ack;
+    TAILQ_INSERT_TAIL(&q->gets, &ch->get, link);
+    connection_hold(ch->connection, HOLD_GET);
+    paging_read_ahead(q);
     return true;
+}
+
+void
+channel_finish_get(struct get *g)
+{
+    struct channel *ch = g->channel;
+    struct queue *q = g->queue;
+
+    queue_forget_get(g);
+    connection_release_hold(ch->connection, HOLD_GET);
+    if (!get(ch, q, g->no_ack))
+        channel_send(ch, AMQP_basic_get_empty, &get_empty);
 }
 
 /* --- settlement --- */
@@ -195,7 +226,7 @@ channel_settle(struct channel *ch, const struct delivery *d, enum settlement how
     if (how == SETTLE_REQUEUE)
         queue_requeue(d->queue, d->entry);
     else
-        message_unref(d->entry.message);
+        queue_settle(d->queue, &d->entry);
     if (d->consumer != NULL) {
         d->consumer->unacked--;
         ch->n_consumed--;

@@ -2,6 +2,7 @@
 #include "broker/core/arguments.h"
 #include "broker/core/channel.h"
 #include "broker/core/connection.h"
+#include "broker/core/definitions.h"
 #include "broker/core/names.h"
 #include "broker/core/vhost.h"
 
@@ -54,7 +55,12 @@ declare_new(struct channel *ch, struct slice name, const struct exchange_type *t
                          "exchange name '%.*s' contains reserved prefix 'amq.*'", SLICE_FMT(name));
     if (!arguments_check_exchange(&res, m->arguments, err))
         return false;
-    exchange_new(vhost_of(ch), name, type, m->durable, m->auto_delete, m->internal, m->arguments);
+    if (!channel_check_store(ch, m->durable, err))
+        return false;
+    struct exchange *x = exchange_new(vhost_of(ch), name, type, m->durable, m->auto_delete,
+                                      m->internal, m->arguments, 0);
+    if (m->durable)
+        definition_add_exchange(x);
     return true;
 }
 
@@ -82,7 +88,7 @@ channel_on_exchange_declare(struct channel *ch, const union amqp_args *args, str
     if (!declare(ch, &args->exchange_declare, err))
         return false;
     if (!args->exchange_declare.nowait)
-        channel_send(ch, AMQP_exchange_declare_ok, &no_args);
+        channel_send_durable(ch, AMQP_exchange_declare_ok, &no_args);
     return true;
 }
 
@@ -108,7 +114,7 @@ channel_on_exchange_delete(struct channel *ch, const union amqp_args *args, stru
     if (x != NULL)
         exchange_delete(x);
     if (!m->nowait)
-        channel_send(ch, AMQP_exchange_delete_ok, &no_args);
+        channel_send_durable(ch, AMQP_exchange_delete_ok, &no_args);
     return true;
 }
 
@@ -131,7 +137,7 @@ channel_on_exchange_bind(struct channel *ch, const union amqp_args *args, struct
                                      m->arguments, err))
         return false;
     if (!m->nowait)
-        channel_send(ch, AMQP_exchange_bind_ok, &no_args);
+        channel_send_durable(ch, AMQP_exchange_bind_ok, &no_args);
     return true;
 }
 
@@ -149,6 +155,6 @@ channel_on_exchange_unbind(struct channel *ch, const union amqp_args *args, stru
     if (from != NULL && to != NULL)
         exchange_unbind(from, (struct destination){.exchange = to}, m->routing_key, m->arguments);
     if (!m->nowait)
-        channel_send(ch, AMQP_exchange_unbind_ok, &no_args);
+        channel_send_durable(ch, AMQP_exchange_unbind_ok, &no_args);
     return true;
 }

@@ -119,12 +119,24 @@ check_publish(struct channel *ch, struct amqp_error *err)
 static void
 accept_publish(struct channel *ch, struct message *m, const struct route *r)
 {
-    if (ch->mode == CHANNEL_TX)
+    struct broker *b = ch->connection->broker;
+
+    if (ch->mode == CHANNEL_TX) {
         tx_publish(&ch->tx, m, r->queues, r->n, ch->content.mandatory);
-    else
-        channel_enqueue(ch, m, r->queues, r->n, ch->content.mandatory);
-    if (ch->mode == CHANNEL_CONFIRM)
-        channel_confirm(ch, confirms_next(&ch->confirms));
+        return;
+    }
+    bool is_stored = channel_enqueue(ch, m, r->queues, r->n, ch->content.mandatory);
+    if (ch->mode == CHANNEL_CONFIRM) {
+        uint64_t seq = confirms_next(&ch->confirms);
+        if (!is_stored)
+            channel_confirm(ch, seq);
+        else if (journal_works(&b->journal))
+            journal_confirm(&b->journal, ch, seq);
+        else
+            channel_settle_confirms(ch, seq, seq, CONFIRM_NACK);
+    }
+    if (journal_is_behind(&b->journal))
+        broker_slow_down(b, ch->connection);
 }
 
 /* A message with headers may name further routing keys. */
@@ -170,18 +182,35 @@ channel_publish(struct channel *ch, struct amqp_error *err)
     return true;
 }
 
-void
+/* How many of the queues, which may have been deleted since a transaction routed, store the message. */
+static size_t
+count_storing(const struct message *m, struct queue *const *queues, size_t n)
+{
+    size_t storing = 0;
+
+    for (size_t i = 0; i < n; i++)
+        storing += queue_stores(queues[i], m) && !queues[i]->deleted;
+    return storing;
+}
+
+bool
 channel_enqueue(struct channel *ch, struct message *m, struct queue **queues, size_t n,
                 bool mandatory)
 {
+    struct journal *j = &ch->connection->broker->journal;
+    size_t storing = m->persistent && j->store != NULL ? count_storing(m, queues, n) : 0;
+    uint64_t shared = 0;
+
     if (n == 0 && mandatory)
         delivery_return(ch, m);
     ch->connection->broker->work += n;
+    if (storing > 1 && m->body_len >= JOURNAL_SHARED_MIN && journal_works(j))
+        shared = journal_share(j);
     for (size_t i = 0; i < n; i++) {
-        /* A transaction's queues may have been deleted since it routed. */
         if (!queues[i]->deleted)
-            queue_publish(queues[i], m);
+            queue_publish(queues[i], m, shared);
     }
+    return storing != 0;
 }
 
 /* --- confirms --- */
@@ -202,9 +231,16 @@ channel_on_confirm_select(struct channel *ch, const union amqp_args *args, struc
 void
 channel_confirm(struct channel *ch, uint64_t seq)
 {
+    channel_settle_confirms(ch, seq, seq, CONFIRM_ACK);
+}
+
+void
+channel_settle_confirms(struct channel *ch, uint64_t first, uint64_t last, enum confirm_kind kind)
+{
     struct broker *b = ch->connection->broker;
 
-    confirms_settle(&ch->confirms, seq, CONFIRM_ACK);
+    for (uint64_t seq = first; seq <= last; seq++)
+        confirms_settle(&ch->confirms, seq, kind);
     if (ch->is_settling)
         return;
     ch->is_settling = true;
@@ -265,10 +301,12 @@ channel_on_tx_commit(struct channel *ch, const union amqp_args *args, struct amq
 {
     const union amqp_args ok = {0};
     struct tx *tx = &ch->tx;
+    struct journal *j = &ch->connection->broker->journal;
 
     (void)args;
     if (!check_tx(ch, err))
         return false;
+    journal_begin_tx(j);
     for (size_t i = 0; i < tx->n_publishes; i++) {
         struct tx_publish *p = &tx->publishes[i];
         channel_enqueue(ch, p->message, p->queues, p->n_queues, p->mandatory);
@@ -277,8 +315,9 @@ channel_on_tx_commit(struct channel *ch, const union amqp_args *args, struct amq
     for (size_t i = 0; i < tx->n_settlements; i++)
         channel_settle(ch, &tx->settlements[i].delivery, tx->settlements[i].how);
     tx->n_settlements = 0;
+    journal_end_tx(j);
     channel_wake_consumers(ch);
-    channel_send(ch, AMQP_tx_commit_ok, &ok);
+    channel_send_durable(ch, AMQP_tx_commit_ok, &ok);
     return true;
 }
 

@@ -4,7 +4,9 @@
 #include "base/mem.h"
 #include "broker/core/arguments.h"
 #include "broker/core/channel.h"
+#include "broker/core/broker.h"
 #include "broker/core/connection.h"
+#include "broker/core/definitions.h"
 #include "broker/core/names.h"
 #include "broker/core/vhost.h"
 
@@ -57,8 +59,15 @@ declare_named(struct channel *ch, struct slice name, const struct amqp_queue_dec
         return check_same(ch, q, m, err);
     if (!arguments_check_queue(&res, m->arguments, err))
         return NULL;
-    return queue_new(vhost_of(ch), name, m->durable && !m->exclusive, m->auto_delete,
-                     m->exclusive ? ch->connection : NULL, m->arguments);
+    bool durable = m->durable && !m->exclusive;
+    if (!channel_check_store(ch, durable, err))
+        return NULL;
+    uint64_t id = durable ? journal_new_id(&ch->connection->broker->journal) : 0;
+    q = queue_new(vhost_of(ch), name, durable, m->auto_delete, m->exclusive ? ch->connection : NULL,
+                  m->arguments, id);
+    if (durable)
+        definition_add_queue(q);
+    return q;
 }
 
 static struct queue *
@@ -94,7 +103,7 @@ channel_on_queue_declare(struct channel *ch, const union amqp_args *args, struct
                               .message_count = queue_message_count(q),
                               .consumer_count = q->n_consumers,
                           }};
-    channel_send(ch, AMQP_queue_declare_ok, &ok);
+    channel_send_durable(ch, AMQP_queue_declare_ok, &ok);
     return true;
 }
 
@@ -137,7 +146,7 @@ channel_on_queue_bind(struct channel *ch, const union amqp_args *args, struct am
         !exchange_bind(x, (struct destination){.queue = q}, ends.key, m->arguments, err))
         return false;
     if (!m->nowait)
-        channel_send(ch, AMQP_queue_bind_ok, &ok);
+        channel_send_durable(ch, AMQP_queue_bind_ok, &ok);
     return true;
 }
 
@@ -154,7 +163,7 @@ channel_on_queue_unbind(struct channel *ch, const union amqp_args *args, struct 
     struct queue *q = vhost_find_queue(vhost_of(ch), name_slice(&ends.queue));
     if (x != NULL && q != NULL)
         exchange_unbind(x, (struct destination){.queue = q}, ends.key, m->arguments);
-    channel_send(ch, AMQP_queue_unbind_ok, &ok);
+    channel_send_durable(ch, AMQP_queue_unbind_ok, &ok);
     return true;
 }
 
@@ -172,7 +181,7 @@ channel_on_queue_purge(struct channel *ch, const union amqp_args *args, struct a
     union amqp_args ok = {.queue_purge_ok = {.message_count = queue_message_count(q)}};
     queue_purge(q);
     if (!m->nowait)
-        channel_send(ch, AMQP_queue_purge_ok, &ok);
+        channel_send_durable(ch, AMQP_queue_purge_ok, &ok);
     return true;
 }
 
@@ -209,6 +218,6 @@ channel_on_queue_delete(struct channel *ch, const union amqp_args *args, struct 
         queue_delete(q);
     }
     if (!m->nowait)
-        channel_send(ch, AMQP_queue_delete_ok, &ok);
+        channel_send_durable(ch, AMQP_queue_delete_ok, &ok);
     return true;
 }

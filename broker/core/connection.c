@@ -77,6 +77,7 @@ connection_new(struct broker *b, void *io, const char *name, bool peer_is_loopba
     c->frame_max = b->settings->initial_frame_max;
     c->name = mem_strdup(name);
     TAILQ_INIT(&c->exclusive_queues);
+    c->fence_flying.position = c->fence_waiting.position = NO_FENCE;
     timer_init(&c->deadline, on_deadline);
     timer_init(&c->heartbeat_timer, on_heartbeat);
     timer_start(&b->timers, &c->deadline, b->now + b->settings->handshake_timeout);
@@ -110,6 +111,7 @@ connection_free(struct connection *c)
     if (c->vhost != NULL)
         log_info("closing AMQP connection (%s), %llu bytes received, %llu sent", c->name,
                  (unsigned long long)c->received, (unsigned long long)c->sent);
+    journal_forget_connection(c);
     timer_stop(&b->timers, &c->deadline);
     timer_stop(&b->timers, &c->heartbeat_timer);
     if (c->is_pending)
@@ -155,13 +157,26 @@ connection_send(struct connection *c, uint16_t channel, enum amqp_method_id id,
     connection_output_pending(c);
 }
 
-static void
-release_input(struct connection *c)
+void
+connection_hold(struct connection *c, enum hold_reason reason)
 {
-    if (!c->input_held)
+    bool was_held = c->holds != 0;
+
+    if (c->state >= CONNECTION_CLOSING)
         return;
-    c->input_held = false;
-    c->broker->env.hold_input(c->io, false);
+    c->holds |= (uint8_t)reason;
+    if (!was_held)
+        c->broker->env.hold_input(c->io, true);
+}
+
+void
+connection_release_hold(struct connection *c, unsigned reasons)
+{
+    bool was_held = c->holds != 0;
+
+    c->holds &= (uint8_t)~reasons;
+    if (was_held && c->holds == 0)
+        c->broker->env.hold_input(c->io, false);
 }
 
 void
@@ -174,7 +189,7 @@ connection_written(struct connection *c, size_t n)
     c->output_full = false;
     if (c->state != CONNECTION_RUNNING)
         return;
-    release_input(c);
+    connection_release_hold(c, HOLD_OUTPUT);
     for (uint16_t i = 0; i < c->n_pages; i++) {
         for (unsigned j = 0; j < CHANNEL_PAGE && c->pages[i] != NULL; j++) {
             if (c->pages[i]->channels[j] != NULL)
@@ -204,7 +219,7 @@ on_heartbeat(struct timer *t)
     if (c->state == CONNECTION_ENDED)
         return;
     /* Input that we hold back ourselves says nothing about the peer. */
-    if (c->received != c->received_before || c->input_held)
+    if (c->received != c->received_before || c->holds != 0)
         c->silent_ticks = 0;
     else
         c->silent_ticks++;
@@ -272,8 +287,17 @@ connection_fail(struct connection *c, const struct amqp_error *err, uint16_t cla
     connection_release(c);
     send_close(c, err, class_id, method_id);
     c->state = CONNECTION_CLOSING;
-    release_input(c);
+    connection_release_hold(c, HOLD_ALL);
     connection_await_close(c);
+}
+
+void
+connection_abort(struct connection *c, const char *why)
+{
+    log_error("connection %s: %s", c->name, why);
+    c->state = CONNECTION_ENDED;
+    connection_release(c);
+    c->broker->env.shut(c->io, true);
 }
 
 void

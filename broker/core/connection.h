@@ -8,6 +8,7 @@
 
 #include "base/slice.h"
 #include "broker/core/channel.h"
+#include "broker/core/journal.h"
 #include "broker/core/outq.h"
 #include "broker/core/queue.h"
 #include "broker/core/timers.h"
@@ -28,6 +29,17 @@ enum connection_state {
     CONNECTION_ENDED,   /* nothing of what comes in is looked at any more */
 };
 
+/* Why no input is taken from a connection; any number of them at once. */
+enum hold_reason {
+    HOLD_AUTH = 1,   /* its password is being checked */
+    HOLD_OUTPUT = 2, /* it does not read what it is sent */
+    HOLD_ALARM = 4,  /* it publishes, and a resource alarm is set */
+    HOLD_STORE = 8,  /* the store is behind with what it has published */
+    HOLD_GET = 16,   /* a basic.get waits for a message that is paged out */
+};
+
+#define HOLD_ALL (HOLD_AUTH | HOLD_OUTPUT | HOLD_ALARM | HOLD_STORE | HOLD_GET)
+
 /* What the client says it understands (connection.start-ok, client-properties.capabilities). */
 struct capabilities {
     bool authentication_failure_close, consumer_cancel_notify, connection_blocked;
@@ -40,9 +52,9 @@ struct connection {
     uint64_t handle;
     enum connection_state state;
     bool peer_is_loopback;
-    bool is_pending; /* in broker->pending */
-    bool input_held;
+    bool is_pending;  /* in broker->pending */
     bool output_full; /* consumers wait until the output is below the low-water mark */
+    uint8_t holds;    /* of enum hold_reason; input is held while it is not 0 */
     struct capabilities capabilities;
     uint16_t channel_max, heartbeat;
     uint32_t frame_max; /* as negotiated; before that, what is accepted */
@@ -56,6 +68,7 @@ struct connection {
     struct channel_page **pages; /* channels by number */
     uint16_t n_pages;
     uint32_t n_channels;
+    struct fence fence_flying, fence_waiting; /* output that waits for the batch under way, and the next */
     struct queue_list exclusive_queues;
 
     uint64_t received, sent; /* bytes */
@@ -97,6 +110,16 @@ connection_received(struct connection *c, size_t n)
  */
 size_t connection_input(struct connection *c, const uint8_t *p, size_t n);
 
+/*
+ * Takes no input from now on, until every reason that was given is released. It may be called from
+ * within connection_input(), whose next frame is the first that waits. Without effect on a
+ * connection that is closing: the peer's close-ok must get through.
+ */
+void connection_hold(struct connection *c, enum hold_reason reason);
+
+/* These reasons (of enum hold_reason, added up) are gone, whether they were there or not. */
+void connection_release_hold(struct connection *c, unsigned reasons);
+
 /* The first n bytes of c->out are written. */
 void connection_written(struct connection *c, size_t n);
 
@@ -106,6 +129,20 @@ connection_output_full(const struct connection *c)
 {
     return c->output_full;
 }
+
+/* Bytes of c->out that may be written now: the rest waits for the store. */
+static inline size_t
+connection_writable(const struct connection *c)
+{
+    uint64_t fence = c->fence_flying.position < c->fence_waiting.position ? c->fence_flying.position
+                                                                          : c->fence_waiting.position;
+    uint64_t left = fence - c->sent;
+
+    return left < c->out.bytes ? (size_t)left : c->out.bytes;
+}
+
+/* Ends it at once, without a word to the peer. */
+void connection_abort(struct connection *c, const char *why);
 
 /* Marks that c->out has bytes. */
 void connection_output_pending(struct connection *c);

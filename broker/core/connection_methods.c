@@ -120,8 +120,7 @@ on_start_ok(struct connection *c, const struct amqp_connection_start_ok *m)
     case SASL_OK:
         c->user = own(credentials.user);
         c->state = CONNECTION_AUTH;
-        c->input_held = true;
-        c->broker->env.hold_input(c->io, true);
+        connection_hold(c, HOLD_AUTH);
         c->broker->env.authenticate(c->broker->env.ctx, c->handle, credentials.user,
                                     credentials.password, c->peer_is_loopback);
         break;
@@ -135,8 +134,7 @@ connection_authenticated(struct connection *c, bool granted)
 
     if (c->state != CONNECTION_AUTH)
         return;
-    c->input_held = false;
-    c->broker->env.hold_input(c->io, false);
+    connection_release_hold(c, HOLD_AUTH);
     if (!granted) {
         refuse_login(c);
         return;

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "broker/core/broker.h"
+#include "broker/core/definitions.h"
 #include "broker/core/queue.h"
 #include "broker/core/vhost.h"
 #include "protocol/table.h"
@@ -31,7 +33,7 @@ exchange_type_find(struct slice name)
 
 struct exchange *
 exchange_new(struct vhost *v, struct slice name, const struct exchange_type *type, bool durable,
-             bool auto_delete, bool internal, struct slice arguments)
+             bool auto_delete, bool internal, struct slice arguments, uint64_t id)
 {
     struct exchange *x = mem_zalloc(sizeof *x + name.n + arguments.n);
     uint8_t *bytes = (uint8_t *)(x + 1);
@@ -44,6 +46,7 @@ exchange_new(struct vhost *v, struct slice name, const struct exchange_type *typ
     x->vhost = v;
     x->name = slice_of(bytes, name.n);
     x->arguments = slice_of(bytes + name.n, arguments.n);
+    x->id = id;
     x->type = type;
     x->durable = durable;
     x->auto_delete = auto_delete;
@@ -150,17 +153,15 @@ inbound_of(struct destination dest)
     return dest.queue != NULL ? &dest.queue->bindings : &dest.exchange->inbound;
 }
 
-bool
-exchange_bind(struct exchange *source, struct destination dest, struct slice key,
-              struct slice arguments, struct amqp_error *err)
+/* Binds unless it is bound already; the new binding, or NULL. */
+static struct binding *
+bind(struct exchange *source, struct destination dest, struct slice key, struct slice arguments)
 {
     struct identity id;
 
-    if (source->type->check != NULL && !source->type->check(arguments, err))
-        return false;
     identity_init(&id, dest, key, arguments);
     if (binding_find(source, &id, arguments) != NULL)
-        return true;
+        return NULL;
 
     struct binding *b = binding_new(source, dest, &id, key, arguments);
     identities_add(source, b, &id);
@@ -172,6 +173,34 @@ exchange_bind(struct exchange *source, struct destination dest, struct slice key
     source->bindings[b->pos] = b;
     TAILQ_INSERT_TAIL(inbound_of(dest), b, dest_link);
     source->type->add(source, b);
+    return b;
+}
+
+bool
+exchange_bind(struct exchange *source, struct destination dest, struct slice key,
+              struct slice arguments, struct amqp_error *err)
+{
+    bool to_durable = dest.queue != NULL ? dest.queue->durable : dest.exchange->durable;
+
+    if (source->type->check != NULL && !source->type->check(arguments, err))
+        return false;
+    struct binding *b = bind(source, dest, key, arguments);
+    if (b != NULL && source->durable && to_durable)
+        definition_add_binding(b);
+    return true;
+}
+
+bool
+exchange_restore_binding(struct exchange *source, struct destination dest, struct slice key,
+                         struct slice arguments, uint64_t id)
+{
+    struct amqp_error err;
+
+    if (source->type->check != NULL && !source->type->check(arguments, &err))
+        return false;
+    struct binding *b = bind(source, dest, key, arguments);
+    if (b != NULL)
+        b->id = id;
     return true;
 }
 
@@ -181,6 +210,8 @@ binding_remove(struct binding *b)
 {
     struct exchange *x = b->source;
 
+    if (b->id != 0)
+        journal_del_definition(&x->vhost->broker->journal, b->id);
     x->type->remove(x, b);
     identities_remove(x, b);
     TAILQ_REMOVE(inbound_of(b->dest), b, dest_link);
@@ -233,6 +264,8 @@ delete_doomed(struct exchange *doomed)
         while (x->n_bindings != 0)
             binding_remove(x->bindings[x->n_bindings - 1]);
         remove_inbound(&x->inbound, &doomed);
+        if (x->id != 0)
+            journal_del_definition(&x->vhost->broker->journal, x->id);
         if (x->type->fini != NULL)
             x->type->fini(x);
         free(x->bindings);

@@ -31,7 +31,8 @@ struct binding {
     struct destination dest;
     struct slice key;
     struct slice arguments;
-    size_t pos; /* in source->bindings */
+    uint64_t id; /* of its definition in the store; 0: it is not durable */
+    size_t pos;  /* in source->bindings */
     TAILQ_ENTRY(binding) dest_link;
     LIST_ENTRY(binding)
     place_link;           /* among the bindings that the exchange's type keeps at one place */
@@ -82,6 +83,7 @@ extern const struct exchange_type exchange_direct, exchange_fanout, exchange_top
 struct exchange {
     struct vhost *vhost;
     struct slice name; /* bytes behind the struct */
+    uint64_t id;       /* of its definition in the store; 0: it is predeclared or not durable */
     const struct exchange_type *type;
     bool durable, auto_delete, internal;
     bool is_default;              /* the nameless one: routes to the queue named by the key */
@@ -100,10 +102,11 @@ struct exchange {
 /* The type of this name, or NULL. */
 const struct exchange_type *exchange_type_find(struct slice name);
 
-/* Makes an exchange of the vhost; the name must be free. Arguments are copied. */
+/* Makes an exchange of the vhost; the name must be free. Arguments are copied. `id` is that of its
+ * definition in the store, or 0. */
 struct exchange *exchange_new(struct vhost *v, struct slice name, const struct exchange_type *type,
                               bool durable, bool auto_delete, bool internal,
-                              struct slice arguments);
+                              struct slice arguments, uint64_t id);
 
 /* Removes an exchange with all its bindings, and auto-delete exchanges that lose their last one by
  * it. */
@@ -111,10 +114,14 @@ void exchange_delete(struct exchange *x);
 
 /*
  * Binds; nothing happens when the same binding is there. False with `err` set when the type refuses
- * the arguments.
+ * the arguments. Between durable ends the binding is durable, too.
  */
 bool exchange_bind(struct exchange *source, struct destination dest, struct slice key,
                    struct slice arguments, struct amqp_error *err);
+
+/* A binding that is in the store. False when its arguments make no sense. */
+bool exchange_restore_binding(struct exchange *source, struct destination dest, struct slice key,
+                              struct slice arguments, uint64_t id);
 
 /* Unbinds, if there is such a binding; an auto-delete source that loses its last one goes with it.
  */

@@ -3,14 +3,20 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "broker/core/broker.h"
 #include "broker/core/channel.h"
 #include "broker/core/connection.h"
+#include "broker/core/definitions.h"
 #include "broker/core/message.h"
+#include "broker/core/paging.h"
 #include "broker/core/vhost.h"
+
+/* Ids in the paging space of queues that have none in the store. */
+#define TRANSIENT_PAGE_IDS (UINT64_C(1) << 63)
 
 struct queue *
 queue_new(struct vhost *v, struct slice name, bool durable, bool auto_delete,
-          struct connection *owner, struct slice arguments)
+          struct connection *owner, struct slice arguments, uint64_t id)
 {
     struct queue *q = mem_zalloc(sizeof *q + name.n + arguments.n);
     uint8_t *bytes = (uint8_t *)(q + 1);
@@ -25,6 +31,12 @@ queue_new(struct vhost *v, struct slice name, bool durable, bool auto_delete,
     q->durable = durable;
     q->auto_delete = auto_delete;
     q->owner = owner;
+    q->id = id;
+    q->page_id = id != 0 ? id : ++v->broker->last_page_id | TRANSIENT_PAGE_IDS;
+    q->page_at = v->broker->settings->queue_memory_max;
+    backlog_init(&q->ready);
+    TAILQ_INIT(&q->chunks);
+    TAILQ_INIT(&q->gets);
     TAILQ_INIT(&q->ready_consumers);
     TAILQ_INIT(&q->blocked_consumers);
     TAILQ_INIT(&q->bindings);
@@ -34,11 +46,28 @@ queue_new(struct vhost *v, struct slice name, bool durable, bool auto_delete,
     return q;
 }
 
+struct queue *
+queue_new_deleted(struct vhost *v, uint64_t id)
+{
+    struct queue *q = mem_zalloc(sizeof *q);
+
+    q->vhost = v;
+    q->id = id;
+    q->refs = 1;
+    q->deleted = true;
+    backlog_init(&q->ready);
+    TAILQ_INIT(&q->chunks);
+    TAILQ_INIT(&q->gets);
+    return q;
+}
+
 void
 queue_unref(struct queue *q)
 {
-    if (--q->refs == 0)
-        free(q);
+    if (--q->refs != 0)
+        return;
+    free(q->purged);
+    free(q);
 }
 
 static void
@@ -52,35 +81,84 @@ drop_consumers(struct consumer_list *list)
     }
 }
 
+/* The definition goes; where there are chunks it stays as a tombstone until they have gone. */
+static void
+undefine(struct queue *q)
+{
+    struct journal *j = &q->vhost->broker->journal;
+    struct chunk *c;
+
+    if (q->id == 0)
+        return;
+    journal_forget_queue(j, q);
+    if (TAILQ_EMPTY(&q->chunks))
+        journal_del_definition(j, q->id);
+    else
+        definition_bury_queue(q);
+    TAILQ_FOREACH (c, &q->chunks, queue_link)
+        journal_bury(j, c);
+}
+
 void
 queue_delete(struct queue *q)
 {
+    struct get *g;
+
     q->deleted = true;
     HASH_DEL(q->vhost->queues, q);
     if (q->owner != NULL)
         TAILQ_REMOVE(&q->owner->exclusive_queues, q, owner_link);
     if (q->scheduled)
         TAILQ_REMOVE(&q->vhost->scheduled, q, schedule_link);
+    q->scheduled = false;
     exchange_unbind_inbound(&q->bindings);
     drop_consumers(&q->ready_consumers);
     drop_consumers(&q->blocked_consumers);
-    queue_purge(q);
+    reaper_take(&q->vhost->broker->reaper, q);
+    undefine(q);
+    while ((g = TAILQ_FIRST(&q->gets)) != NULL)
+        channel_finish_get(g);
     queue_unref(q);
 }
 
 void
-queue_publish(struct queue *q, struct message *m)
+queue_publish(struct queue *q, struct message *m, uint64_t shared)
 {
-    struct entry e = {message_ref(m), ++q->last_seq, false};
+    uint64_t seq = ++q->last_seq;
+    struct chunk *chunk = NULL;
 
-    backlog_push(&q->ready, &e);
+    if (queue_stores(q, m))
+        chunk = journal_add(&q->vhost->broker->journal, q, m, seq, shared);
+    backlog_push(&q->ready, message_ref(m), seq, chunk);
+    if (q->ready.resident > q->page_at)
+        paging_check(q);
     queue_schedule(q);
 }
 
 bool
 queue_take(struct queue *q, struct entry *e_r)
 {
-    return backlog_pop(&q->ready, e_r);
+    if (!backlog_pop(&q->ready, e_r))
+        return false;
+    /* First deliveries go by ascending numbers; what this process has not delivered may have been before
+     * it started. */
+    if (e_r->seq <= q->delivered) {
+        e_r->redelivered = true;
+    } else {
+        q->delivered = e_r->seq;
+        if (e_r->chunk != NULL)
+            journal_touch(&q->vhost->broker->journal, q);
+    }
+    return true;
+}
+
+void
+queue_settle(struct queue *q, const struct entry *e)
+{
+    /* The chunks of a deleted queue go as a whole. */
+    if (e->chunk != NULL && !q->deleted)
+        journal_settle(&q->vhost->broker->journal, e->chunk, e->seq, e->message->body_len);
+    message_unref(e->message);
 }
 
 void
@@ -95,13 +173,75 @@ queue_requeue(struct queue *q, struct entry e)
     queue_schedule(q);
 }
 
+/*
+ * What has never been delivered is a range of numbers, which the store is told at once; chunks that
+ * have others besides are settled message by message. Returns false when there is nothing stored in it.
+ */
+static void
+note_purge(struct queue *q)
+{
+    struct block *bl;
+
+    if (q->id == 0)
+        return;
+    TAILQ_FOREACH (bl, &q->ready.blocks, link) {
+        if (bl->chunk != NULL && bl->chunk->head.first >= bl->first + bl->start)
+            break;
+    }
+    if (bl == NULL)
+        return;
+    q->purged = mem_resize(q->purged, q->n_purged + 1U, sizeof *q->purged);
+    q->purged[q->n_purged++] = (struct store_range){bl->chunk->head.first, q->last_seq};
+}
+
 void
 queue_purge(struct queue *q)
 {
-    struct entry e;
+    if (q->ready.count == 0)
+        return;
+    note_purge(q);
+    reaper_take(&q->vhost->broker->reaper, q);
+    if (q->id != 0)
+        journal_touch_now(&q->vhost->broker->journal, q);
+}
 
-    while (backlog_pop(&q->ready, &e))
-        message_unref(e.message);
+void
+queue_chunk_gone(struct queue *q)
+{
+    struct journal *j = &q->vhost->broker->journal;
+    const struct chunk *c = TAILQ_FIRST(&q->chunks);
+
+    if (q->deleted && c == NULL)
+        journal_del_definition(j, q->id);
+    /* Chunks are in the order of their numbers. */
+    while (!q->deleted && q->n_purged != 0 && (c == NULL || c->head.first > q->purged[0].to)) {
+        q->n_purged--;
+        memmove(q->purged, q->purged + 1, q->n_purged * sizeof *q->purged);
+        journal_touch(j, q);
+    }
+}
+
+/* --- what is paged out --- */
+
+void
+queue_loaded(struct queue *q)
+{
+    struct get *g;
+
+    while ((g = TAILQ_FIRST(&q->gets)) != NULL && (backlog_has_resident(&q->ready) || q->ready.count == 0))
+        channel_finish_get(g);
+    if (!TAILQ_EMPTY(&q->gets) || !TAILQ_EMPTY(&q->ready_consumers))
+        paging_read_ahead(q);
+    queue_schedule(q);
+}
+
+void
+queue_forget_get(struct get *g)
+{
+    if (g->queue == NULL)
+        return;
+    TAILQ_REMOVE(&g->queue->gets, g, link);
+    g->queue = NULL;
 }
 
 /* --- dispatch --- */
@@ -111,6 +251,10 @@ queue_schedule(struct queue *q)
 {
     if (q->scheduled || q->ready.count == 0 || TAILQ_EMPTY(&q->ready_consumers))
         return;
+    if (!backlog_has_resident(&q->ready)) {
+        paging_read_ahead(q);
+        return;
+    }
     q->scheduled = true;
     TAILQ_INSERT_TAIL(&q->vhost->scheduled, q, schedule_link);
     vhost_want_tick(q->vhost);
@@ -143,7 +287,8 @@ queue_dispatch(struct queue *q, unsigned max)
             continue;
         }
         struct entry e;
-        queue_take(q, &e);
+        if (!queue_take(q, &e))
+            break;
         channel_deliver(c->channel, c, e);
         n++;
         if (TAILQ_NEXT(c, queue_link) != NULL) {
@@ -151,5 +296,7 @@ queue_dispatch(struct queue *q, unsigned max)
             queue_line_up(q, c);
         }
     }
+    if (q->ready.n_paged != 0 && !TAILQ_EMPTY(&q->ready_consumers))
+        paging_read_ahead(q);
     return n;
 }

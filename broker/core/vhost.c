@@ -23,17 +23,18 @@ static const struct {
 };
 
 struct vhost *
-vhost_new(struct broker *b, struct slice name)
+vhost_new(struct broker *b, struct slice name, uint64_t id)
 {
     struct vhost *v = mem_zalloc(sizeof *v + name.n);
 
     memcpy(v + 1, name.p, name.n);
     v->name = slice_of(v + 1, name.n);
     v->broker = b;
+    v->id = id;
     TAILQ_INIT(&v->scheduled);
     for (size_t i = 0; i < sizeof predeclared / sizeof *predeclared; i++)
         exchange_new(v, slice_str(predeclared[i].name), predeclared[i].type, true, false,
-                     predeclared[i].internal, slice_of(NULL, 0));
+                     predeclared[i].internal, slice_of(NULL, 0), 0);
     v->default_exchange = vhost_find_exchange(v, slice_str(""));
     HASH_ADD_KEYPTR(hh, b->vhosts, v->name.p, v->name.n, v);
     return v;
@@ -58,6 +59,16 @@ vhost_find(struct broker *b, struct slice name)
     struct vhost *v;
 
     HASH_FIND(hh, b->vhosts, name.p, name.n, v);
+    return v;
+}
+
+struct vhost *
+vhost_find_id(struct broker *b, uint64_t id)
+{
+    struct vhost *v = b->vhosts;
+
+    while (v != NULL && v->id != id)
+        v = v->hh.next;
     return v;
 }
 

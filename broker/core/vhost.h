@@ -11,6 +11,7 @@ struct broker;
 struct vhost {
     struct broker *broker;
     struct slice name; /* bytes behind the struct */
+    uint64_t id;       /* of its definition; 0: it is not in the store */
     struct exchange *exchanges;
     struct exchange *default_exchange; /* of the empty name; also among the others */
     struct queue *queues;
@@ -23,14 +24,15 @@ struct vhost {
 #define RESOURCE_FMT "'%.*s' in vhost '%.*s'"
 #define RESOURCE_ARGS(v, n) SLICE_FMT(n), SLICE_FMT((v)->name)
 
-/* A vhost with the exchanges that RabbitMQ predeclares. */
-struct vhost *vhost_new(struct broker *b, struct slice name);
+/* A vhost with the exchanges that RabbitMQ predeclares. `id` is that of its definition in the store, or 0. */
+struct vhost *vhost_new(struct broker *b, struct slice name, uint64_t id);
 
 /* Deletes it with everything in it. No connection may be in it. */
 void vhost_free(struct vhost *v);
 
 /* These return NULL when there is no such thing. */
 struct vhost *vhost_find(struct broker *b, struct slice name);
+struct vhost *vhost_find_id(struct broker *b, uint64_t id);
 struct queue *vhost_find_queue(struct vhost *v, struct slice name);
 struct exchange *vhost_find_exchange(struct vhost *v, struct slice name);
 

@@ -13,6 +13,10 @@
 /* A `limit` that is none. */
 #define CONFIG_INFINITY UINT32_MAX
 
+/* A number of `bytes` and a `ratio` that are not set. */
+#define CONFIG_UNSET UINT64_MAX
+#define CONFIG_RATIO_UNSET (-1.0)
+
 /* Bounds on what an operator hands us. */
 #define CONFIG_FILE_MAX (1024 * 1024)
 #define CONFIG_LINE_MAX 4096
@@ -30,6 +34,8 @@ struct config_listener {
 #define CONFIG_TYPE_number uint32_t
 #define CONFIG_TYPE_limit uint32_t
 #define CONFIG_TYPE_size uint32_t
+#define CONFIG_TYPE_bytes uint64_t
+#define CONFIG_TYPE_ratio double
 #define CONFIG_TYPE_boolean bool
 #define CONFIG_TYPE_level enum log_level
 

@@ -20,7 +20,16 @@ enum {
     SUGGESTION_KEY_MAX = 64, /* keys beyond are no misspelling, and comparing costs their length */
 };
 
-enum option_type { TYPE_string, TYPE_number, TYPE_limit, TYPE_size, TYPE_boolean, TYPE_level };
+enum option_type {
+    TYPE_string,
+    TYPE_number,
+    TYPE_limit,
+    TYPE_size,
+    TYPE_bytes,
+    TYPE_ratio,
+    TYPE_boolean,
+    TYPE_level
+};
 
 struct option {
     const char *key;
@@ -152,10 +161,11 @@ set_string(struct loader *l, const struct option *o, struct slice value, char **
     *field = o->flags & CONFIG_HOSTNAME ? with_host_name(value) : slice_strdup(value);
 }
 
+static const char units[] = " bytes; units such as k, MB and GiB may follow the number";
+
 static void
 set_number(struct loader *l, const struct option *o, struct slice value, uint32_t *field)
 {
-    static const char units[] = " bytes; units such as k, MB and GiB may follow the number";
     bool is_size = o->type == TYPE_size;
     char allowed[160];
     uint64_t n;
@@ -177,6 +187,46 @@ set_number(struct loader *l, const struct option *o, struct slice value, uint32_
 }
 
 static void
+set_bytes(struct loader *l, const struct option *o, struct slice value, uint64_t *field)
+{
+    char allowed[160];
+    uint64_t n;
+
+    if (slice_is(value, "unset")) {
+        *field = CONFIG_UNSET;
+        return;
+    }
+    if (config_parse_size(value, &n) && n >= o->min && n <= o->max) {
+        *field = n;
+        return;
+    }
+    snprintf(allowed, sizeof allowed,
+             "must be a whole number from %" PRIu64 " to %" PRIu64 "%s, or unset", o->min, o->max,
+             units);
+    bad_value(l, o, value, allowed);
+}
+
+static void
+set_ratio(struct loader *l, const struct option *o, struct slice value, double *field)
+{
+    char allowed[160];
+    double x;
+
+    if (slice_is(value, "unset")) {
+        *field = CONFIG_RATIO_UNSET;
+        return;
+    }
+    if (config_parse_ratio(value, &x) && x >= (double)o->min && x <= (double)o->max) {
+        *field = x;
+        return;
+    }
+    snprintf(allowed, sizeof allowed,
+             "must be a number from %" PRIu64 " to %" PRIu64 ", such as 0.6, or unset", o->min,
+             o->max);
+    bad_value(l, o, value, allowed);
+}
+
+static void
 set_option(struct loader *l, const struct option *o, struct slice value)
 {
     void *field = (char *)l->config + o->offset;
@@ -189,6 +239,12 @@ set_option(struct loader *l, const struct option *o, struct slice value)
     case TYPE_limit:
     case TYPE_size:
         set_number(l, o, value, field);
+        break;
+    case TYPE_bytes:
+        set_bytes(l, o, value, field);
+        break;
+    case TYPE_ratio:
+        set_ratio(l, o, value, field);
         break;
     case TYPE_boolean:
         if (!config_parse_boolean(value, field))

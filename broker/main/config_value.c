@@ -35,10 +35,23 @@ config_parse_size(struct slice text, uint64_t *bytes_r)
         const char *name;
         uint64_t factor;
     } units[] = {
-        {"", 1},          {"k", 1000},       {"kb", 1000},       {"ki", 1 << 10},
-        {"kib", 1 << 10}, {"m", 1000000},    {"mb", 1000000},    {"mi", 1 << 20},
-        {"mib", 1 << 20}, {"g", 1000000000}, {"gb", 1000000000}, {"gi", 1 << 30},
+        {"", 1},
+        {"k", 1000},
+        {"kb", 1000},
+        {"ki", 1 << 10},
+        {"kib", 1 << 10},
+        {"m", 1000000},
+        {"mb", 1000000},
+        {"mi", 1 << 20},
+        {"mib", 1 << 20},
+        {"g", 1000000000},
+        {"gb", 1000000000},
+        {"gi", 1 << 30},
         {"gib", 1 << 30},
+        {"t", 1000000000000},
+        {"tb", 1000000000000},
+        {"ti", UINT64_C(1) << 40},
+        {"tib", UINT64_C(1) << 40},
     };
     size_t digits = 0;
     uint64_t value, bytes;
@@ -57,6 +70,26 @@ config_parse_size(struct slice text, uint64_t *bytes_r)
         }
     }
     return false;
+}
+
+bool
+config_parse_ratio(struct slice text, double *value_r)
+{
+    enum { DIGITS = 9 };
+    const uint8_t *point = text.n == 0 ? NULL : memchr(text.p, '.', text.n);
+    size_t n = point != NULL ? (size_t)(point - text.p) : text.n;
+    size_t n_fraction = point != NULL ? text.n - n - 1 : 0;
+    uint64_t whole, fraction = 0;
+    double scale = 1;
+
+    if (n > DIGITS || n_fraction > DIGITS || !config_parse_number(slice_of(text.p, n), &whole))
+        return false;
+    if (point != NULL && !config_parse_number(slice_of(point + 1, n_fraction), &fraction))
+        return false;
+    for (size_t i = 0; i < n_fraction; i++)
+        scale *= 10;
+    *value_r = (double)whole + (double)fraction / scale;
+    return true;
 }
 
 bool

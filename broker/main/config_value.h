@@ -14,10 +14,13 @@
 bool config_parse_number(struct slice text, uint64_t *value_r);
 
 /*
- * A number of bytes with one of RabbitMQ's units: k, kB, M, MB, G, GB are powers of 1000, KiB, Ki,
- * MiB, Mi, GiB, Gi of 1024 (RabbitMQ since 3.13), in any case of letters.
+ * A number of bytes with one of RabbitMQ's units: k, kB, M, MB, G, GB, T, TB are powers of 1000,
+ * KiB, Ki, MiB, Mi, GiB, Gi, TiB, Ti of 1024 (RabbitMQ since 3.13), in any case of letters.
  */
 bool config_parse_size(struct slice text, uint64_t *bytes_r);
+
+/* Digits with a decimal point among them or none, at most nine on each side: "0.6", "2". */
+bool config_parse_ratio(struct slice text, double *value_r);
 
 bool config_parse_boolean(struct slice text, bool *value_r);
 

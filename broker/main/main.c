@@ -9,16 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "broker/main/accounts.h"
 #include "broker/main/config.h"
 #include "broker/net/listener.h"
 #include "broker/net/loop.h"
+#include "broker/net/monitor.h"
 
-enum { WORKERS = 2, EXIT_USAGE = 64 };
+enum {
+    WORKERS = 2,
+    EXIT_USAGE = 64,
+    DISK_FREE_LIMIT = 50000000, /* bytes, RabbitMQ's default */
+};
 
 struct arguments {
     const char *config_file, *data_dir, *ready_file;
@@ -30,6 +35,7 @@ struct daemon {
     struct arguments args;
     struct config config;
     struct settings settings;
+    struct store *store;
     struct users *users;
     struct workers *workers;
     struct loop *loop;
@@ -131,33 +137,31 @@ fill_settings(struct daemon *d)
         .consumer_max =
             c->consumer_max_per_channel == CONFIG_INFINITY ? 0 : c->consumer_max_per_channel,
         .output_high_watermark = c->output_high_watermark,
+        .queue_memory_max = c->queue_memory_max,
     };
 }
 
+/* Opens the store and takes over what is in it. */
 static bool
-make_users(struct daemon *d)
+open_store(struct daemon *d)
 {
-    struct config *c = &d->config;
-    const struct user_spec user = {
-        .name = slice_str(c->default_user),
-        .password = slice_str(c->default_pass),
-        .loopback_only = config_user_is_loopback_only(c, c->default_user),
+    const struct store_options options = {
+        .directory = d->args.data_dir,
+        .size_max = d->config.store_size_max,
+        .faults = getenv("CONEY_STORE_FAULTS"), /* for tests */
+        .threads = true,
     };
+    struct accounts accounts = {0};
 
-    d->users = users_new(&user, 1);
-    config_forget_secrets(c);
-    if (d->users == NULL)
-        log_error("cannot hash the password of user '%s'", c->default_user);
+    d->store = store_open(&options);
+    if (d->store == NULL)
+        return false;
+    if (loop_open(d->loop, d->store, accounts_recovered, &accounts))
+        d->users = accounts_users(&accounts, &d->config, d->loop->broker);
+    accounts_free(&accounts);
+    config_forget_secrets(&d->config);
+    loop_set_users(d->loop, d->users);
     return d->users != NULL;
-}
-
-static bool
-make_data_dir(const char *dir)
-{
-    if (dir == NULL || mkdir(dir, 0700) == 0 || errno == EEXIST)
-        return true;
-    log_error("cannot make the data directory %s: %s", dir, strerror(errno));
-    return false;
 }
 
 /* Every connection is a descriptor: take as many as the system lets us have. */
@@ -226,6 +230,31 @@ write_ready_file(const struct daemon *d)
     return ok;
 }
 
+#define NO_LIMIT (MONITOR_UNSET - 1)
+
+/* A limit from the configuration; `deflt` bytes when nothing is set. */
+static struct monitor_limit
+alarm_limit(uint64_t absolute, double relative, uint64_t deflt)
+{
+    if (absolute == CONFIG_UNSET && relative < 0)
+        absolute = deflt;
+    return (struct monitor_limit){absolute == CONFIG_UNSET ? MONITOR_UNSET : absolute, relative};
+}
+
+static void
+watch_resources(struct daemon *d)
+{
+    const struct config *c = &d->config;
+    const struct monitor_options options = {
+        .memory = alarm_limit(c->memory_absolute, c->memory_relative, NO_LIMIT),
+        .disk = alarm_limit(c->disk_absolute, c->disk_relative, DISK_FREE_LIMIT),
+        .memory_total = c->memory_total == CONFIG_UNSET ? MONITOR_UNSET : c->memory_total,
+        .data_dir = d->args.data_dir,
+    };
+
+    d->loop->monitor = monitor_new(d->loop, &options);
+}
+
 /* --- signals --- */
 
 static void
@@ -266,8 +295,10 @@ catch_signals(struct daemon *d)
 static bool
 start(struct daemon *d)
 {
-    if (!load_config(d) || !make_users(d) || !make_data_dir(d->args.data_dir))
+    if (!load_config(d))
         return false;
+    if (d->args.data_dir == NULL)
+        d->args.data_dir = DEFAULT_DATA_DIR;
     raise_descriptor_limit();
     tune_malloc();
     fill_settings(d);
@@ -277,8 +308,11 @@ start(struct daemon *d)
         .keepalive = d->config.keepalive,
     };
     d->workers = workers_new(WORKERS);
-    d->loop = loop_new(&d->settings, &options, d->workers, d->users);
+    d->loop = loop_new(&d->settings, &options, d->workers);
     catch_signals(d);
+    if (!open_store(d))
+        return false;
+    watch_resources(d);
     return listen_all(d) && write_ready_file(d);
 }
 
@@ -293,6 +327,9 @@ finish(struct daemon *d)
     if (d->loop != NULL) {
         for (size_t i = 0; i < 3; i++)
             event_free(d->signals[i]);
+        loop_close(d->loop);
+        if (d->store != NULL)
+            store_close(d->store);
         loop_free(d->loop);
     }
     libevent_global_shutdown();

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "broker/net/monitor.h"
 #include "protocol/frame.h"
 
 enum {
@@ -208,7 +209,7 @@ authenticate(void *ctx, uint64_t handle, struct slice user, struct slice passwor
 
 struct loop *
 loop_new(const struct settings *settings, const struct loop_options *options,
-         struct workers *workers, const struct users *users)
+         struct workers *workers)
 {
     struct loop *l = mem_zalloc(sizeof *l);
     const struct env env = {
@@ -227,7 +228,6 @@ loop_new(const struct settings *settings, const struct loop_options *options,
         mem_exhausted(0);
     l->broker = broker_new(settings, &env, clock_ms());
     l->workers = workers;
-    l->users = users;
     l->connection_max = options->connection_max;
     l->nodelay = options->nodelay;
     l->keepalive = options->keepalive;
@@ -241,6 +241,45 @@ loop_new(const struct settings *settings, const struct loop_options *options,
     l->timer = event_new(l->base, -1, 0, on_timer, l);
     mailbox_init(&l->mailbox, l->base);
     return l;
+}
+
+/* The store has answers. */
+static void
+on_store(struct letter *letter)
+{
+    struct loop *l = (void *)((char *)letter - offsetof(struct loop, store_letter));
+
+    loop_enter(l);
+    store_poll(l->store);
+    loop_leave(l);
+}
+
+/* From the store's threads, once until it is polled. */
+static void
+wake(void *ctx)
+{
+    struct loop *l = ctx;
+
+    l->store_letter.open = on_store;
+    mailbox_post(&l->mailbox, &l->store_letter);
+}
+
+bool
+loop_open(struct loop *l, struct store *s, recovered_user_fn *user, void *ctx)
+{
+    l->store = s;
+    if (s != NULL)
+        store_set_wake(s, wake, l);
+    loop_enter(l);
+    bool ok = broker_open(l->broker, s, user, ctx);
+    loop_leave(l);
+    return ok;
+}
+
+void
+loop_set_users(struct loop *l, const struct users *users)
+{
+    l->users = users;
 }
 
 void
@@ -262,13 +301,22 @@ loop_stop(struct loop *l)
 }
 
 void
-loop_free(struct loop *l)
+loop_close(struct loop *l)
 {
     struct connection *c;
 
+    if (l->store != NULL)
+        store_set_wake(l->store, NULL, NULL);
     mailbox_fini(&l->mailbox);
+    monitor_free(l->monitor);
     while ((c = TAILQ_FIRST(&l->broker->connections)) != NULL)
         peer_free(c->io);
+    broker_close(l->broker);
+}
+
+void
+loop_free(struct loop *l)
+{
     broker_free(l->broker);
     event_free(l->tick);
     event_free(l->timer);

@@ -6,11 +6,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/workers.h"
 #include "broker/auth/users.h"
 #include "broker/core/broker.h"
 #include "broker/net/mailbox.h"
 #include "broker/net/peer.h"
-#include "broker/net/workers.h"
 
 /*
  * Input taken from one socket in one turn. A busy turn should carry much: every write to a client
@@ -36,6 +36,8 @@ struct loop {
     struct mailbox mailbox;
     struct workers *workers;   /* shared, borrowed */
     const struct users *users; /* borrowed */
+    struct store *store;       /* borrowed; NULL: nothing is durable */
+    struct letter store_letter;
     struct event *tick;
     struct event *timer;  /* wakes up for the core's timers */
     uint64_t timer_armed; /* what for, ms */
@@ -48,6 +50,7 @@ struct loop {
     size_t n_busy;             /* the same, smoothed */
     struct peer_list resuming; /* may be read again */
     struct peer_list dying;    /* asked to be shut */
+    struct monitor *monitor;   /* sets alarms; owned, may be NULL */
 };
 
 struct loop_options {
@@ -57,7 +60,14 @@ struct loop_options {
 
 /* Settings, workers and users are borrowed for the loop's lifetime. */
 struct loop *loop_new(const struct settings *settings, const struct loop_options *options,
-                      struct workers *workers, const struct users *users);
+                      struct workers *workers);
+
+/* Attaches the store, which the caller keeps until the loop is freed, and takes over what is in it; see
+ * broker_open(). Before loop_run(), as is the other. */
+bool loop_open(struct loop *l, struct store *s, recovered_user_fn *user, void *ctx);
+
+/* Who may log in; borrowed. */
+void loop_set_users(struct loop *l, const struct users *users);
 
 /* Runs until loop_stop() and the end of all connections. */
 void loop_run(struct loop *l);
@@ -66,7 +76,11 @@ void loop_run(struct loop *l);
  * second at the most. */
 void loop_stop(struct loop *l);
 
-/* The workers must be gone before. */
+/* Ends what is left of connections and writes what is not in the store yet. The workers must be gone
+ * before. */
+void loop_close(struct loop *l);
+
+/* Then the store is closed, and after that: */
 void loop_free(struct loop *l);
 
 /* Reads the clock for the core; first thing in every callback. */

@@ -105,14 +105,29 @@ peer_resume(struct peer *p)
 
 /* --- output --- */
 
+/* Cuts the pieces to `max` bytes in all; returns how many are left. */
+static int
+limit(struct iovec *iov, int n, size_t max)
+{
+    for (int i = 0; i < n; i++) {
+        if (iov[i].iov_len >= max) {
+            iov[i].iov_len = max;
+            return i + 1;
+        }
+        max -= iov[i].iov_len;
+    }
+    return n;
+}
+
 void
 peer_flush(struct peer *p)
 {
     struct connection *c = p->connection;
     struct iovec iov[IOV_MAX_PER_WRITE];
+    size_t left;
 
-    while (!p->is_blocked && c->out.bytes != 0) {
-        int n = outq_peek(&c->out, iov, IOV_MAX_PER_WRITE);
+    while (!p->is_blocked && (left = connection_writable(c)) != 0) {
+        int n = limit(iov, outq_peek(&c->out, iov, IOV_MAX_PER_WRITE), left);
         struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
         ssize_t k = sendmsg(p->fd, &msg, MSG_NOSIGNAL);
         if (k >= 0) {

@@ -86,11 +86,13 @@ fake_init(struct fake *f)
                 .max_message_size = 16777216,
                 .handshake_timeout = 10000,
                 .output_high_watermark = 1048576,
+                .queue_memory_max = UINT64_MAX,
             },
     };
     TAILQ_INIT(&f->peers);
     const struct env env = {f, want_tick, hold_input, shut, authenticate};
     f->broker = broker_new(&f->settings, &env, 1000000);
+    broker_open(f->broker, NULL, NULL, NULL);
 }
 
 void

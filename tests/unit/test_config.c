@@ -100,6 +100,11 @@ START_TEST(test_defaults)
     ck_assert_str_eq(config.product_name, "Coney");
     ck_assert_str_eq(config.product_version, "4.3.0");
     ck_assert_uint_eq(config.output_high_watermark, 1048576);
+    ck_assert_double_eq(config.memory_relative, 0.6);
+    ck_assert_uint_eq(config.memory_absolute, CONFIG_UNSET);
+    ck_assert_uint_eq(config.memory_total, CONFIG_UNSET);
+    ck_assert_uint_eq(config.disk_absolute, CONFIG_UNSET);
+    ck_assert_double_eq(config.disk_relative, CONFIG_RATIO_UNSET);
     ck_assert_int_eq(gethostname(host, sizeof host), 0);
     snprintf(name, sizeof name, "coney@%s", host);
     ck_assert_str_eq(config.cluster_name, name);
@@ -272,6 +277,10 @@ START_TEST(test_size_units)
         {"6G", 6000000000},
         {"6GB", 6000000000},
         {"7GiB", 7516192768},
+        {"8T", 8000000000000},
+        {"8TB", 8000000000000},
+        {"9Ti", 9895604649984},
+        {"9TiB", 9895604649984},
         {"18446744073709551615", UINT64_MAX},
     };
     static const char *const bad[] = {"",
@@ -280,7 +289,7 @@ START_TEST(test_size_units)
                                       "1kk",
                                       "-1",
                                       "0x10",
-                                      "1T",
+                                      "1P",
                                       "1.5M",
                                       "+1",
                                       "1B",
@@ -432,6 +441,56 @@ START_TEST(test_too_many_listeners)
 }
 END_TEST
 
+/* Alarms */
+
+START_TEST(test_alarm_limits)
+{
+    load_ok("vm_memory_high_watermark.relative = 0.25\n"
+            "vm_memory_high_watermark.absolute = 1024MiB\n"
+            "total_memory_available_override_value = 8GB\n"
+            "disk_free_limit.absolute = 2TB\n"
+            "disk_free_limit.relative = 1.5\n");
+    ck_assert_double_eq(config.memory_relative, 0.25);
+    ck_assert_uint_eq(config.memory_absolute, UINT64_C(1) << 30);
+    ck_assert_uint_eq(config.memory_total, UINT64_C(8000000000));
+    ck_assert_uint_eq(config.disk_absolute, UINT64_C(2000000000000));
+    ck_assert_double_eq(config.disk_relative, 1.5);
+    load_ok("vm_memory_high_watermark.relative = 0\ndisk_free_limit.absolute = 0\n");
+    ck_assert_double_eq(config.memory_relative, 0);
+    ck_assert_uint_eq(config.disk_absolute, 0);
+    load_ok("vm_memory_high_watermark.relative = unset\nvm_memory_high_watermark.absolute = 1\n"
+            "vm_memory_high_watermark.absolute = unset\n");
+    ck_assert_double_eq(config.memory_relative, CONFIG_RATIO_UNSET);
+    ck_assert_uint_eq(config.memory_absolute, CONFIG_UNSET);
+}
+END_TEST
+
+START_TEST(test_bad_alarm_limits)
+{
+    static const char *const ratios[] = {
+        "-0.1", "1.1", "1.000000001", "0,5",      ".5",    "0.",           "",           "50%",
+        "0x1p", "1e0", "nan",         "infinity", "0.6.1", "0.1234567890", "12345678901"};
+    char text[100];
+
+    for (size_t i = 0; i < sizeof ratios / sizeof *ratios; i++) {
+        snprintf(text, sizeof text, "vm_memory_high_watermark.relative = '%s'", ratios[i]);
+        ck_assert_msg(!load(text), "%s", text);
+    }
+    load_fails("disk_free_limit.relative = 1000.1",
+               "test.conf:1: disk_free_limit.relative = 1000.1: must be a number from 0 to 1000, "
+               "such as 0.6, or unset");
+    load_fails("disk_free_limit.absolute = -1",
+               "test.conf:1: disk_free_limit.absolute = -1: must be a whole number from 0 to "
+               "9223372036854775807 bytes; units such as k, MB and GiB may follow the number, or "
+               "unset");
+    load_fails(
+        "total_memory_available_override_value = 9223372036854775808",
+        "test.conf:1: total_memory_available_override_value = 9223372036854775808: must be "
+        "a whole number from 1 to 9223372036854775807 bytes; units such as k, MB and GiB may "
+        "follow the number, or unset");
+}
+END_TEST
+
 /* Loopback users */
 
 START_TEST(test_loopback_users)
@@ -457,7 +516,7 @@ START_TEST(test_ignored_keys)
 {
     ck_assert(load("heartbeat = 30\n"
                    "cluster_formation.peer_discovery_backend = k8s\n"
-                   "vm_memory_high_watermark.relative = 0.6\n"
+                   "vm_memory_high_watermark_paging_ratio = 0.75\n"
                    "log.console = true\n"
                    "tcp_listen_options.linger.on = true\n"));
     ck_assert_uint_eq(report.n_errors, 0);
@@ -668,7 +727,8 @@ START_TEST(test_typical_file)
                    "deprecated_features.permit.management_metrics_collection = true\n"
                    "queue_master_locator = min-masters\n"
                    "collect_statistics_interval = 10000\n"));
-    ck_assert_uint_eq(report.n_messages, 8);
+    ck_assert_uint_eq(report.n_messages, 7);
+    ck_assert_uint_eq(config.disk_absolute, 2000000000);
     ck_assert_str_eq(config.default_user, "app");
     ck_assert_str_eq(config.default_pass, "s3cr3t!");
     ck_assert_int_eq(config.log_level, LOG_WARNING);
@@ -701,6 +761,8 @@ main(void)
     tcase_add_test(tc, test_no_listeners);
     tcase_add_test(tc, test_bad_addresses);
     tcase_add_test(tc, test_too_many_listeners);
+    tcase_add_test(tc, test_alarm_limits);
+    tcase_add_test(tc, test_bad_alarm_limits);
     tcase_add_test(tc, test_loopback_users);
     tcase_add_test(tc, test_ignored_keys);
     tcase_add_test(tc, test_unknown_keys);

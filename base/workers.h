@@ -1,5 +1,5 @@
-#ifndef CONEY_NET_WORKERS_H
-#define CONEY_NET_WORKERS_H
+#ifndef CONEY_BASE_WORKERS_H
+#define CONEY_BASE_WORKERS_H
 
 #include <bsd/sys/queue.h>
 

@@ -1,0 +1,36 @@
+#ifndef CONEY_CORE_PAGING_H
+#define CONEY_CORE_PAGING_H
+
+#include <stdint.h>
+
+struct block;
+struct chunk;
+struct queue;
+
+/*
+ * What keeps a backlog from filling the memory. A queue that is over its budget keeps its front, which is
+ * wanted next, and its newest messages; blocks in between leave: those whose messages are exactly
+ * what is live of a stored chunk just go, others are written to the paging space first. They come back,
+ * through the store's reader, ahead of those who consume.
+ */
+
+/* The queue's backlog has grown, or a chunk of it has been stored: lets blocks leave if it is over its budget. */
+void paging_check(struct queue *q);
+
+/* Somebody takes messages: brings back what he needs next, if it is not there. */
+void paging_read_ahead(struct queue *q);
+
+/* A leaving block is wanted: it stays, with all that were to leave with it. */
+void paging_stay(struct block *bl);
+
+/* A block is dropped: whatever was under way with it comes to nothing. What it has in the paging space is
+ * deleted. */
+void paging_forget(struct queue *q, struct block *bl);
+
+/* The queue has what is live of this chunk, out of memory. In the order of the chunks, at recovery. */
+void paging_recovered(struct queue *q, struct chunk *c);
+
+/* Bytes of the bodies that a block which is out has in its chunk. */
+uint64_t paging_stored_bytes(struct block *bl);
+
+#endif

@@ -1,0 +1,64 @@
+#ifndef CONEY_STORAGE_STORE_INT_H
+#define CONEY_STORAGE_STORE_INT_H
+
+#include <pthread.h>
+
+#include "storage/backend.h"
+#include "storage/format.h"
+#include "storage/store.h"
+
+/* Between the parts of the store. */
+
+struct space {
+    struct backend *backend;
+    struct workers *thread; /* NULL: work is done by store_poll() */
+    bool failed;            /* the writer's: its disk has failed, nothing more is tried */
+};
+
+struct store {
+    struct space spaces[2]; /* by enum store_space */
+    struct workers *reader;
+    int lock; /* of the directory, or -1 */
+    void (*wake)(void *ctx);
+    void *wake_ctx;
+    size_t n_out; /* batches and loads that have not been answered; the owner's */
+    pthread_mutex_t mutex; /* for what follows */
+    pthread_cond_t answered;
+    STAILQ_HEAD(, store_batch) done_batches;
+    STAILQ_HEAD(, store_load) done_loads;
+    STAILQ_HEAD(, job) todo; /* without threads */
+    bool woken;
+};
+
+struct change {
+    enum { PUT_ROW, PUT_CHUNK, PUT_SHARED, DELETE_ROW } what;
+    enum table table;
+    struct key key;
+    struct chunk_head head; /* PUT_CHUNK */
+    union {
+        struct slice value;                 /* PUT_ROW: malloc'ed */
+        const struct store_record *records; /* PUT_CHUNK */
+        struct store_record record;         /* PUT_SHARED */
+    };
+};
+
+struct store_batch {
+    struct job job;
+    struct store *store;
+    struct space *space;
+    struct change *changes;
+    size_t n, cap;
+    store_done_fn *done;
+    void *ctx;
+    enum store_status status;
+    STAILQ_ENTRY(store_batch) link;
+};
+
+/* Name of the row in TABLE_META that says which format this is, and of the one with the next free id. */
+#define META_FORMAT "format"
+#define META_NEXT_ID "next-id"
+
+/* Call with the mutex held: an answer has been put into its list. Releases it. */
+void store_answered(struct store *s);
+
+#endif
