@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "storage/store_int.h"
+#include "storage/writer.h"
 
 struct store_batch *
 store_batch_new(void)
@@ -145,6 +146,14 @@ store_del_shared(struct store_batch *b, uint64_t id)
 
 /* --- the writer --- */
 
+enum store_status
+batch_delete_row(struct backend *be, enum table t, struct slice key)
+{
+    enum store_status status = be->ops->del(be, t, key);
+
+    return status == STORE_ABSENT || status == STORE_DAMAGED ? STORE_OK : status;
+}
+
 static enum store_status
 apply(struct backend *be, const struct change *c)
 {
@@ -170,12 +179,19 @@ apply(struct backend *be, const struct change *c)
             format_shared(room, get_u64(c->key.bytes), &c->record);
         return status;
     case DELETE_ROW:
-        /* What is not there, or cannot be taken out without harm to the rest, is left alone: nobody
-         * refers to it any more. */
-        status = be->ops->del(be, c->table, key_slice(&c->key));
-        return status == STORE_ABSENT || status == STORE_DAMAGED ? STORE_OK : status;
+        return batch_delete_row(be, c->table, key_slice(&c->key));
     }
     return STORE_FAILED;
+}
+
+enum store_status
+batch_apply(struct backend *be, const struct store_batch *b)
+{
+    enum store_status status = STORE_OK;
+
+    for (size_t i = 0; i < b->n && status == STORE_OK; i++)
+        status = apply(be, &b->changes[i]);
+    return status;
 }
 
 static enum store_status
@@ -185,8 +201,7 @@ carry_out(struct backend *be, const struct store_batch *b)
 
     if (status != STORE_OK)
         return status;
-    for (size_t i = 0; i < b->n && status == STORE_OK; i++)
-        status = apply(be, &b->changes[i]);
+    status = batch_apply(be, b);
     if (status != STORE_OK) {
         be->ops->abort(be);
         return status;
@@ -201,7 +216,12 @@ run_batch(struct job *job)
     struct store_batch *b = (void *)((char *)job - offsetof(struct store_batch, job));
     struct store *s = b->store;
 
-    b->status = b->space->failed ? STORE_FAILED : carry_out(b->space->backend, b);
+    if (b->space->failed)
+        b->status = STORE_FAILED;
+    else if (b->space->writer != NULL)
+        b->status = writer_write(b->space->writer, b);
+    else
+        b->status = carry_out(b->space->backend, b);
     /* A tree that is damaged where we write is as final as a failing disk. */
     if (b->status == STORE_DAMAGED)
         b->status = STORE_FAILED;

@@ -12,7 +12,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "storage/lmdb_verify.h"
-#include "storage/store_int.h"
+#include "storage/writer.h"
 
 /* --- the directory --- */
 
@@ -175,6 +175,16 @@ inject_faults(struct store *s, const char *spec)
     return *be != NULL;
 }
 
+static bool
+open_writer(struct store *s, const struct store_options *o)
+{
+    char *path = mem_printf("%s/store", o->directory);
+
+    s->spaces[STORE_DURABLE].writer = writer_open(s->spaces[STORE_DURABLE].backend, path);
+    free(path);
+    return s->spaces[STORE_DURABLE].writer != NULL;
+}
+
 struct store *
 store_open(const struct store_options *o)
 {
@@ -193,6 +203,10 @@ store_open(const struct store_options *o)
         return NULL;
     }
     if (o->threads) {
+        if (o->directory != NULL && !open_writer(s, o)) {
+            store_close(s);
+            return NULL;
+        }
         s->spaces[STORE_DURABLE].thread = workers_new(1);
         s->spaces[STORE_PAGING].thread = workers_new(1);
         s->reader = workers_new(1);
@@ -237,6 +251,8 @@ store_close(struct store *s)
     drop_answers(s);
     for (int i = 0; i < 2; i++) {
         struct backend *be = s->spaces[i].backend;
+        if (s->spaces[i].writer != NULL)
+            writer_close(s->spaces[i].writer);
         if (be != NULL)
             be->ops->close(be);
     }
@@ -315,7 +331,8 @@ store_backup(struct store *s, const char *directory, bool compact)
     char *path = mem_printf("%s/store", directory);
     enum store_status status = STORE_FAILED;
 
-    if (make_directory(directory) && make_directory(path))
+    if (make_directory(directory) && make_directory(path) &&
+        (s->spaces[STORE_DURABLE].writer == NULL || writer_flush(s->spaces[STORE_DURABLE].writer)))
         status = be->ops->copy(be, path, compact);
     free(path);
     return status;

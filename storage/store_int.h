@@ -11,6 +11,7 @@
 
 struct space {
     struct backend *backend;
+    struct store_writer *writer;  /* NULL: batches go into the backend, each in a transaction of its own */
     struct workers *thread; /* NULL: work is done by store_poll() */
     bool failed;            /* the writer's: its disk has failed, nothing more is tried */
 };
@@ -57,6 +58,15 @@ struct store_batch {
 /* Name of the row in TABLE_META that says which format this is, and of the one with the next free id. */
 #define META_FORMAT "format"
 #define META_NEXT_ID "next-id"
+/* The last batch of the write-ahead log that is in the database. */
+#define META_APPLIED "applied"
+
+/* Takes a row out. What is not there, or cannot be taken out without harm to the rest, is left alone:
+ * nobody refers to it any more. */
+enum store_status batch_delete_row(struct backend *be, enum table t, struct slice key);
+
+/* Makes all changes of a batch in the transaction that is open. */
+enum store_status batch_apply(struct backend *be, const struct store_batch *b);
 
 /* Call with the mutex held: an answer has been put into its list. Releases it. */
 void store_answered(struct store *s);

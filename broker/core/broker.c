@@ -93,10 +93,10 @@ broker_tick(struct broker *b)
         left = n < left ? left - n : 0;
         more |= !TAILQ_EMPTY(&v->scheduled);
     }
-    while ((ch = TAILQ_FIRST(&b->settling)) != NULL)
-        channel_tell_confirms(ch);
     more |= reaper_run(&b->reaper);
     journal_commit(&b->journal);
+    while ((ch = TAILQ_FIRST(&b->settling)) != NULL)
+        channel_tell_confirms(ch);
     b->tick_wanted = false;
     if (more)
         broker_want_tick(b);

@@ -30,7 +30,7 @@ teardown(void)
 static struct queue *
 new_queue(const char *name)
 {
-    return queue_new(v, S(name), false, false, NULL, none);
+    return queue_new(v, S(name), false, false, NULL, none, 0);
 }
 
 static struct exchange *
@@ -42,20 +42,20 @@ find(const char *name)
 static struct exchange *
 new_exchange(const char *name, const struct exchange_type *type)
 {
-    return exchange_new(v, S(name), type, false, false, false, none);
+    return exchange_new(v, S(name), type, false, false, false, none, 0);
 }
 
 static struct exchange *
 new_with_alternate(const char *name, const char *alternate)
 {
     return exchange_new(v, S(name), &exchange_direct, false, false, false,
-                        table_of("alternate-exchange", value_str(alternate)));
+                        table_of("alternate-exchange", value_str(alternate)), 0);
 }
 
 static struct exchange *
 new_auto_delete(const char *name)
 {
-    return exchange_new(v, S(name), &exchange_fanout, false, true, false, none);
+    return exchange_new(v, S(name), &exchange_fanout, false, true, false, none, 0);
 }
 
 static void

@@ -53,7 +53,7 @@ fill(const char *queue, unsigned n)
 
     *message_body(m) = 'x';
     for (unsigned i = 0; i < n; i++)
-        queue_publish(q, m);
+        queue_publish(q, m, 0);
     message_unref(m);
 }
 

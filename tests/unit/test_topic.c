@@ -34,7 +34,7 @@ teardown(void)
 static struct queue *
 new_queue(const char *name)
 {
-    return queue_new(v, S(name), false, false, NULL, slice_of(NULL, 0));
+    return queue_new(v, S(name), false, false, NULL, slice_of(NULL, 0), 0);
 }
 
 static void

@@ -3,12 +3,17 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "broker/auth/password.h"
+
 static struct users *users;
 
 static struct user_spec
 spec(const char *name, const char *password, bool loopback_only)
 {
-    return (struct user_spec){slice_str(name), slice_str(password), loopback_only};
+    return (struct user_spec){.name = slice_str(name),
+                              .password = slice_str(password),
+                              .hash = NULL,
+                              .loopback_only = loopback_only};
 }
 
 static void
@@ -90,6 +95,26 @@ START_TEST(test_specs_are_copied)
 }
 END_TEST
 
+/* A hash is taken in place of the password, which need not be known. */
+START_TEST(test_hashed)
+{
+    struct password_hash hash;
+    ck_assert(password_hash(slice_str("secret"), &hash));
+    const struct user_spec dave = {.name = slice_str("dave"), .hash = &hash};
+    struct users *one = users_new(&dave, 1);
+
+    ck_assert_ptr_nonnull(one);
+    memset(&hash, 0, sizeof hash);
+    ck_assert_int_eq(users_check(one, slice_str("dave"), slice_str("secret"), false),
+                     USERS_ACCEPTED);
+    ck_assert_int_eq(users_check(one, slice_str("dave"), slice_str(""), false),
+                     USERS_BAD_CREDENTIALS);
+    ck_assert_int_eq(users_check(one, slice_str("dave"), slice_str("Secret"), false),
+                     USERS_BAD_CREDENTIALS);
+    users_free(&one);
+}
+END_TEST
+
 START_TEST(test_twice_the_same_name)
 {
     const struct user_spec specs[] = {spec("a", "1", false), spec("a", "2", false)};
@@ -122,6 +147,7 @@ main(void)
     tcase_add_test(tc, test_name_with_nul);
     tcase_add_test(tc, test_loopback);
     tcase_add_test(tc, test_specs_are_copied);
+    tcase_add_test(tc, test_hashed);
     tcase_add_test(tc, test_twice_the_same_name);
     tcase_add_test(tc, test_nobody);
     suite_add_tcase(suite, tc);

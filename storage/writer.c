@@ -1,0 +1,739 @@
+#include "storage/writer.h"
+
+#include <bsd/sys/queue.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <xxhash.h>
+
+#define HASH_FUNCTION(key, len, hashv) (hashv) = (unsigned)XXH3_64bits((key), (len))
+#include <uthash.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "storage/wal.h"
+
+enum {
+    SEGMENT_SIZE = 4 << 20,
+    SEGMENT_LEAST = 256 << 10,
+    LARGE = 1 << 20,      /* bytes of a batch that is not worth writing twice */
+    ENOUGH = 3 << 20,     /* bytes waiting for the database that are brought there at once ... */
+    PATIENCE = 250,       /* ... and less after so many ms */
+    CHANGE_HEAD = 8,      /* of a change in the log: what, table, size of the key, size of the value */
+};
+
+enum change_kind { CHANGE_PUT = 1, CHANGE_DELETE = 2 };
+
+/* A change that is in the log. */
+struct logged {
+    uint8_t kind, table; /* enum change_kind; enum table */
+    uint8_t key_len;
+    bool is_void;        /* a later one has made it needless */
+    bool is_indexed;
+    struct entry *entry; /* the batch that it is of */
+    const uint8_t *key;
+    struct slice value;
+    UT_hash_handle hh; /* writer->rows; by the byte in front of the key, which is the table, and the key */
+};
+
+/* A batch that is in the log and not in the database. */
+struct entry {
+    STAILQ_ENTRY(entry) link;
+    uint64_t number;
+    unsigned segment;
+    bool is_taken; /* being brought into the database: too late to change anything */
+    uint8_t *buffer;
+    size_t size;
+    uint32_t n;
+    struct logged changes[];
+};
+
+STAILQ_HEAD(entry_list, entry);
+
+struct store_writer {
+    struct backend *be;
+    struct wal *wal;
+    pthread_t thread;
+    bool has_thread;
+    uint64_t last; /* number of the last batch; the writing thread's */
+
+    pthread_mutex_t lock; /* for the rest */
+    pthread_cond_t work;  /* for the thread: there may be something to do */
+    pthread_cond_t done;  /* for the writing thread: something has been done */
+    struct entry_list waiting;
+    size_t waiting_size;
+    struct timespec since;       /* when the first of them came */
+    struct logged *rows;         /* puts among them into tables that are loaded from */
+    unsigned in_segment[WAL_SEGMENTS]; /* batches that keep it from being written anew */
+    bool is_busy;                /* the database is being written */
+    bool is_hurried;             /* somebody waits for it */
+    bool is_full, has_failed, is_stopping;
+};
+
+/* --- changes as bytes --- */
+
+static bool
+is_loaded_from(uint8_t table)
+{
+    return table == TABLE_LOG || table == TABLE_SHARED;
+}
+
+static size_t
+value_size(const struct change *c)
+{
+    switch (c->what) {
+    case PUT_ROW:
+        return c->value.n;
+    case PUT_CHUNK:
+        return format_chunk_size(&c->head, c->records);
+    case PUT_SHARED:
+        return format_shared_size(&c->record);
+    case DELETE_ROW:
+        break;
+    }
+    return 0;
+}
+
+static void
+encode_value(uint8_t *to, const struct change *c)
+{
+    switch (c->what) {
+    case PUT_ROW:
+        memcpy(to, c->value.p, c->value.n);
+        break;
+    case PUT_CHUNK:
+        format_chunk(to, &c->head, c->records);
+        break;
+    case PUT_SHARED:
+        format_shared(to, get_u64(c->key.bytes), &c->record);
+        break;
+    case DELETE_ROW:
+        break;
+    }
+}
+
+static size_t
+encoded_size(const struct store_batch *b)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < b->n; i++)
+        n += CHANGE_HEAD + b->changes[i].key.n + value_size(&b->changes[i]);
+    return n;
+}
+
+/* kind, table, size of the key, 0, size of the value; table again, key, value: so that table and key are
+ * behind each other for the hash. The head's last byte is the second table. */
+static void
+encode(uint8_t *p, const struct store_batch *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        const struct change *c = &b->changes[i];
+        size_t n = value_size(c);
+
+        p[0] = c->what == DELETE_ROW ? CHANGE_DELETE : CHANGE_PUT;
+        p[1] = c->key.n;
+        put_u32(p + 2, (uint32_t)n);
+        p[6] = 0;
+        p[7] = (uint8_t)c->table;
+        p += CHANGE_HEAD;
+        memcpy(p, c->key.bytes, c->key.n);
+        p += c->key.n;
+        encode_value(p, c);
+        p += n;
+    }
+}
+
+static uint32_t
+count(struct slice bytes)
+{
+    struct reader r = reader_init(bytes);
+    uint32_t n = 0;
+
+    while (reader_left(&r) != 0 && !r.bad) {
+        struct slice head = read_bytes(&r, CHANGE_HEAD);
+        if (r.bad || head.p[0] < CHANGE_PUT || head.p[0] > CHANGE_DELETE ||
+            head.p[1] > BACKEND_KEY_MAX || head.p[7] >= TABLE_COUNT)
+            return 0;
+        read_bytes(&r, head.p[1]);
+        read_bytes(&r, get_u32(head.p + 2));
+        n++;
+    }
+    return r.bad ? 0 : n;
+}
+
+/* The entry of a batch whose bytes are at buffer + WAL_HEADER. It owns the buffer. */
+static struct entry *
+entry_new(uint8_t *buffer, struct slice bytes, uint64_t number, unsigned segment)
+{
+    uint32_t n = count(bytes);
+    struct entry *e = mem_alloc(sizeof *e + n * sizeof *e->changes);
+    const uint8_t *p = bytes.p;
+
+    *e = (struct entry){
+        .number = number, .segment = segment, .buffer = buffer, .size = bytes.n, .n = n};
+    for (uint32_t i = 0; i < n; i++) {
+        struct logged *l = &e->changes[i];
+        *l = (struct logged){.kind = p[0], .key_len = p[1], .table = p[7], .entry = e};
+        l->key = p + CHANGE_HEAD;
+        l->value = slice_of(l->key + l->key_len, get_u32(p + 2));
+        p = l->value.p + l->value.n;
+    }
+    return e;
+}
+
+/* --- what waits --- */
+
+static struct logged *
+find(struct store_writer *w, const struct logged *like)
+{
+    struct logged *l;
+
+    HASH_FIND(hh, w->rows, like->key - 1, like->key_len + 1U, l);
+    return l;
+}
+
+/* A chunk or shared message is put once and deleted once: a deletion that comes early enough makes both
+ * needless. */
+static void
+index_change(struct store_writer *w, struct logged *l)
+{
+    struct logged *put;
+
+    if (!is_loaded_from(l->table))
+        return;
+    if (l->kind == CHANGE_PUT) {
+        HASH_ADD_KEYPTR(hh, w->rows, l->key - 1, l->key_len + 1U, l);
+        l->is_indexed = true;
+        return;
+    }
+    put = find(w, l);
+    if (put == NULL)
+        return;
+    HASH_DEL(w->rows, put);
+    put->is_indexed = false;
+    if (!put->entry->is_taken)
+        put->is_void = l->is_void = true;
+}
+
+static void
+entry_free(struct store_writer *w, struct entry *e)
+{
+    for (uint32_t i = 0; i < e->n; i++) {
+        if (e->changes[i].is_indexed)
+            HASH_DEL(w->rows, &e->changes[i]);
+    }
+    free(e->buffer);
+    free(e);
+}
+
+static void
+add_entry(struct store_writer *w, struct entry *e)
+{
+    if (STAILQ_EMPTY(&w->waiting))
+        clock_gettime(CLOCK_MONOTONIC, &w->since);
+    STAILQ_INSERT_TAIL(&w->waiting, e, link);
+    w->waiting_size += e->size;
+    w->in_segment[e->segment]++;
+    for (uint32_t i = 0; i < e->n; i++)
+        index_change(w, &e->changes[i]);
+    if (w->waiting_size >= ENOUGH || e == STAILQ_FIRST(&w->waiting))
+        pthread_cond_signal(&w->work);
+}
+
+uint8_t *
+writer_find(struct store_writer *w, enum table t, struct slice key, size_t *n_r)
+{
+    uint8_t bytes[1 + BACKEND_KEY_MAX];
+    struct logged *l;
+    uint8_t *copy = NULL;
+
+    bytes[0] = (uint8_t)t;
+    memcpy(bytes + 1, key.p, key.n);
+    pthread_mutex_lock(&w->lock);
+    HASH_FIND(hh, w->rows, bytes, key.n + 1, l);
+    if (l != NULL && (copy = mem_try_alloc(l->value.n + 1)) != NULL) {
+        memcpy(copy, l->value.p, l->value.n);
+        *n_r = l->value.n;
+    }
+    pthread_mutex_unlock(&w->lock);
+    return copy;
+}
+
+/* --- into the database --- */
+
+static enum store_status
+put(struct backend *be, uint8_t table, struct slice key, struct slice value)
+{
+    uint8_t *room;
+    enum store_status status = be->ops->put(be, table, key, value.n, &room);
+
+    if (status == STORE_OK)
+        memcpy(room, value.p, value.n);
+    return status;
+}
+
+static enum store_status
+apply_entry(struct backend *be, const struct entry *e, bool deletions_only)
+{
+    enum store_status status = STORE_OK;
+
+    for (uint32_t i = 0; i < e->n && status == STORE_OK; i++) {
+        const struct logged *l = &e->changes[i];
+        struct slice key = slice_of(l->key, l->key_len);
+        if (l->is_void || (deletions_only && l->kind != CHANGE_DELETE))
+            continue;
+        if (l->kind == CHANGE_PUT)
+            status = put(be, l->table, key, l->value);
+        else
+            status = batch_delete_row(be, l->table, key);
+    }
+    return status;
+}
+
+static enum store_status
+put_applied(struct backend *be, uint64_t number)
+{
+    struct key key = format_meta_key(META_APPLIED);
+    uint8_t payload[8], value[8 + FORMAT_FRAME_SIZE];
+
+    put_u64(payload, number);
+    format_frame(value, key_slice(&key), slice_of(payload, sizeof payload));
+    return put(be, TABLE_META, key_slice(&key), slice_of(value, sizeof value));
+}
+
+/*
+ * All entries, and then a batch that has not been logged, if any, in one transaction. Of deletions only
+ * what concerns tables whose rows are never put again: doing them early is harmless when all is done
+ * again later.
+ */
+static enum store_status
+apply(struct backend *be, const struct entry_list *entries, const struct store_batch *b,
+      uint64_t number, bool deletions_only)
+{
+    enum store_status status = be->ops->begin(be);
+    const struct entry *e;
+
+    if (status != STORE_OK)
+        return status;
+    STAILQ_FOREACH (e, entries, link) {
+        if (status == STORE_OK)
+            status = apply_entry(be, e, deletions_only);
+    }
+    if (status == STORE_OK && b != NULL)
+        status = batch_apply(be, b);
+    if (status == STORE_OK && !deletions_only)
+        status = put_applied(be, number);
+    if (status != STORE_OK) {
+        be->ops->abort(be);
+        return status == STORE_DAMAGED ? STORE_FAILED : status;
+    }
+    return be->ops->commit(be);
+}
+
+/* Takes what waits; the lock is held. */
+static void
+take(struct store_writer *w, struct entry_list *to)
+{
+    struct entry *e;
+
+    STAILQ_INIT(to);
+    STAILQ_CONCAT(to, &w->waiting);
+    w->waiting_size = 0;
+    STAILQ_FOREACH (e, to, link)
+        e->is_taken = true;
+    w->is_busy = true;
+}
+
+static void
+put_back(struct store_writer *w, struct entry_list *entries)
+{
+    struct entry *e;
+
+    STAILQ_FOREACH (e, entries, link)
+        w->waiting_size += e->size;
+    STAILQ_CONCAT(entries, &w->waiting);
+    STAILQ_CONCAT(&w->waiting, entries);
+}
+
+static void
+release(struct store_writer *w, struct entry_list *entries)
+{
+    struct entry *e;
+
+    while ((e = STAILQ_FIRST(entries)) != NULL) {
+        STAILQ_REMOVE_HEAD(entries, link);
+        w->in_segment[e->segment]--;
+        entry_free(w, e);
+    }
+}
+
+static void
+finish(struct store_writer *w, struct entry_list *entries, enum store_status status)
+{
+    if (status == STORE_OK)
+        release(w, entries);
+    else
+        put_back(w, entries);
+    w->is_busy = false;
+    w->is_hurried = false;
+    w->is_full = status == STORE_FULL;
+    w->has_failed |= status == STORE_FAILED;
+    clock_gettime(CLOCK_MONOTONIC, &w->since);
+    pthread_cond_broadcast(&w->done);
+}
+
+static uint64_t
+last_number(const struct entry_list *entries, uint64_t otherwise)
+{
+    const struct entry *e;
+    uint64_t number = otherwise;
+
+    STAILQ_FOREACH (e, entries, link)
+        number = e->number;
+    return number;
+}
+
+/* One round of the thread; the lock is held. When there is no space, deletions may make some. */
+static void
+bring_over(struct store_writer *w)
+{
+    struct entry_list entries;
+
+    take(w, &entries);
+    pthread_mutex_unlock(&w->lock);
+    uint64_t number = last_number(&entries, 0);
+    enum store_status status = apply(w->be, &entries, NULL, number, false);
+    if (status == STORE_FULL && apply(w->be, &entries, NULL, number, true) == STORE_OK)
+        status = apply(w->be, &entries, NULL, number, false);
+    pthread_mutex_lock(&w->lock);
+    finish(w, &entries, status);
+}
+
+/* When what waits has waited long enough. */
+static struct timespec
+due(const struct store_writer *w)
+{
+    struct timespec t = w->since;
+
+    t.tv_nsec += PATIENCE * 1000000L;
+    if (t.tv_nsec >= 1000000000L) {
+        t.tv_nsec -= 1000000000L;
+        t.tv_sec++;
+    }
+    return t;
+}
+
+static bool
+is_past(struct timespec t)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec > t.tv_sec || (now.tv_sec == t.tv_sec && now.tv_nsec >= t.tv_nsec);
+}
+
+static bool
+should_bring_over(const struct store_writer *w)
+{
+    if (w->is_busy || w->has_failed || STAILQ_EMPTY(&w->waiting))
+        return false;
+    if (w->is_full && !w->is_stopping) /* no haste, it fails anyway */
+        return is_past(due(w));
+    return w->is_stopping || w->is_hurried || w->waiting_size >= ENOUGH || is_past(due(w));
+}
+
+static void *
+run(void *arg)
+{
+    struct store_writer *w = arg;
+
+    pthread_mutex_lock(&w->lock);
+    for (;;) {
+        if (should_bring_over(w)) {
+            bring_over(w);
+            if (w->is_stopping && w->is_full)
+                break; /* it stays in the log */
+            continue;
+        }
+        if (w->is_stopping && !w->is_busy)
+            break;
+        if (STAILQ_EMPTY(&w->waiting) || w->is_busy || w->has_failed) {
+            pthread_cond_wait(&w->work, &w->lock);
+        } else {
+            struct timespec t = due(w);
+            pthread_cond_timedwait(&w->work, &w->lock, &t);
+        }
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+/* --- making batches safe --- */
+
+/* Waits until the database is not being written and, with `hurry`, nothing waits for it. The lock is
+ * held. */
+static void
+wait_idle(struct store_writer *w, bool hurry)
+{
+    while (w->is_busy || (hurry && !w->has_failed && !w->is_full && !STAILQ_EMPTY(&w->waiting))) {
+        w->is_hurried |= hurry;
+        pthread_cond_signal(&w->work);
+        pthread_cond_wait(&w->done, &w->lock);
+    }
+}
+
+/* Into the database at once, with all that waits for it. */
+static enum store_status
+write_through(struct store_writer *w, const struct store_batch *b, uint64_t number)
+{
+    struct entry_list entries;
+
+    pthread_mutex_lock(&w->lock);
+    wait_idle(w, false);
+    take(w, &entries);
+    pthread_mutex_unlock(&w->lock);
+    enum store_status status = apply(w->be, &entries, b, number, false);
+    pthread_mutex_lock(&w->lock);
+    finish(w, &entries, status);
+    pthread_mutex_unlock(&w->lock);
+    return status;
+}
+
+/* Makes room in the log for a record; the lock is held. */
+static enum store_status
+make_room(struct store_writer *w, size_t record_size)
+{
+    unsigned other = (wal_current(w->wal) + 1) % WAL_SEGMENTS;
+
+    if (wal_has_room(w->wal, record_size))
+        return STORE_OK;
+    while (w->in_segment[other] != 0 && !w->has_failed && !w->is_full) {
+        w->is_hurried = true;
+        pthread_cond_signal(&w->work);
+        pthread_cond_wait(&w->done, &w->lock);
+    }
+    if (w->has_failed)
+        return STORE_FAILED;
+    if (w->in_segment[other] != 0)
+        return STORE_FULL;
+    wal_turn(w->wal);
+    return STORE_OK;
+}
+
+static bool
+needs_space(const struct store_batch *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        if (b->changes[i].what == PUT_CHUNK || b->changes[i].what == PUT_SHARED)
+            return true;
+    }
+    return false;
+}
+
+static enum store_status
+check(struct store_writer *w, const struct store_batch *b, size_t record_size)
+{
+    enum store_status status;
+
+    pthread_mutex_lock(&w->lock);
+    if (w->has_failed)
+        status = STORE_FAILED;
+    else if (w->is_full && needs_space(b))
+        status = STORE_FULL;
+    else
+        status = record_size > LARGE ? STORE_OK : make_room(w, record_size);
+    pthread_mutex_unlock(&w->lock);
+    return status;
+}
+
+/* Appends to the log, in the other segment if this one cannot grow. */
+static enum store_status
+append(struct store_writer *w, uint8_t *buffer, size_t n, uint64_t number)
+{
+    enum store_status status = wal_append(w->wal, buffer, n, number);
+
+    if (status != STORE_FULL)
+        return status;
+    pthread_mutex_lock(&w->lock);
+    wal_fill(w->wal);
+    status = make_room(w, wal_record_size(n));
+    pthread_mutex_unlock(&w->lock);
+    return status == STORE_OK ? wal_append(w->wal, buffer, n, number) : status;
+}
+
+enum store_status
+writer_write(struct store_writer *w, const struct store_batch *b)
+{
+    size_t n = encoded_size(b);
+    enum store_status status = check(w, b, wal_record_size(n));
+
+    if (status != STORE_OK)
+        return status;
+    uint64_t number = w->last + 1;
+    if (wal_record_size(n) > LARGE) {
+        status = write_through(w, b, number);
+        if (status == STORE_OK)
+            w->last = number;
+        return status;
+    }
+    uint8_t *buffer = wal_buffer(n);
+    encode(buffer + WAL_HEADER, b);
+    status = append(w, buffer, n, number);
+    pthread_mutex_lock(&w->lock);
+    if (status == STORE_OK) {
+        w->last = number;
+        add_entry(w, entry_new(buffer, slice_of(buffer + WAL_HEADER, n), number,
+                               wal_current(w->wal)));
+    } else {
+        free(buffer);
+    }
+    w->has_failed |= status == STORE_FAILED;
+    pthread_mutex_unlock(&w->lock);
+    return status;
+}
+
+bool
+writer_flush(struct store_writer *w)
+{
+    pthread_mutex_lock(&w->lock);
+    wait_idle(w, true);
+    bool ok = STAILQ_EMPTY(&w->waiting);
+    pthread_mutex_unlock(&w->lock);
+    return ok;
+}
+
+/* --- beginning and end --- */
+
+static enum store_status
+read_applied(struct backend *be, uint64_t *number_r)
+{
+    struct key key = format_meta_key(META_APPLIED);
+    struct backend_reader *r;
+    struct slice value, payload;
+    enum store_status status = be->ops->read_begin(be, &r);
+
+    *number_r = 0;
+    if (status != STORE_OK)
+        return status;
+    status = be->ops->get(r, TABLE_META, key_slice(&key), &value);
+    if (status == STORE_OK &&
+        (!format_unframe(key_slice(&key), value, &payload) || payload.n != 8)) {
+        log_error("store: the record of what is in the database is damaged");
+        status = STORE_DAMAGED;
+    } else if (status == STORE_OK) {
+        *number_r = get_u64(payload.p);
+    }
+    be->ops->read_end(r);
+    return status == STORE_ABSENT ? STORE_OK : status;
+}
+
+static bool
+replay_batch(void *ctx, uint64_t number, struct slice bytes)
+{
+    struct store_writer *w = ctx;
+    struct entry_list entries = STAILQ_HEAD_INITIALIZER(entries);
+    struct entry *e = entry_new(NULL, bytes, number, 0);
+
+    w->last = number;
+    STAILQ_INSERT_TAIL(&entries, e, link);
+    enum store_status status = apply(w->be, &entries, NULL, number, false);
+    free(e);
+    if (status != STORE_OK)
+        log_error("store: what is in the write-ahead log cannot be brought into the database");
+    return status == STORE_OK;
+}
+
+static bool
+replay(struct store_writer *w)
+{
+    struct wal_report report;
+    uint64_t applied;
+
+    if (read_applied(w->be, &applied) != STORE_OK)
+        return false;
+    w->last = applied;
+    if (!wal_replay(w->wal, applied, replay_batch, w, &report))
+        return false;
+    if (report.n != 0)
+        log_info("store: recovered %" PRIu64 " batches from the write-ahead log", report.n);
+    if (report.lost != 0)
+        log_error("store: %" PRIu64 " batches in the write-ahead log are damaged and lost",
+                  report.lost);
+    return true;
+}
+
+/* On a small disk the log must leave room for the database. */
+static uint64_t
+segment_size(const char *directory)
+{
+    struct statvfs fs;
+    uint64_t size = SEGMENT_SIZE;
+
+    if (statvfs(directory, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize / 16 < size)
+        size = (uint64_t)fs.f_bavail * fs.f_frsize / 16;
+    return size < SEGMENT_LEAST ? SEGMENT_LEAST : size;
+}
+
+static void
+start_thread(struct store_writer *w)
+{
+    pthread_condattr_t attr;
+    sigset_t all, before;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->work, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_cond_init(&w->done, NULL);
+    pthread_mutex_init(&w->lock, NULL);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    errno = pthread_create(&w->thread, NULL, run, w);
+    if (errno != 0) {
+        perror("pthread_create");
+        exit(1);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    w->has_thread = true;
+}
+
+struct store_writer *
+writer_open(struct backend *be, const char *directory)
+{
+    struct store_writer *w = mem_zalloc(sizeof *w);
+    const struct wal_options options = {directory, segment_size(directory)};
+
+    w->be = be;
+    STAILQ_INIT(&w->waiting);
+    w->wal = wal_open(&options);
+    if (w->wal == NULL || !replay(w)) {
+        writer_close(w);
+        return NULL;
+    }
+    start_thread(w);
+    return w;
+}
+
+void
+writer_close(struct store_writer *w)
+{
+    if (w->has_thread) {
+        pthread_mutex_lock(&w->lock);
+        w->is_stopping = true;
+        pthread_cond_signal(&w->work);
+        pthread_mutex_unlock(&w->lock);
+        pthread_join(w->thread, NULL);
+        release(w, &w->waiting);
+        pthread_cond_destroy(&w->work);
+        pthread_cond_destroy(&w->done);
+        pthread_mutex_destroy(&w->lock);
+    }
+    if (w->wal != NULL)
+        wal_close(w->wal);
+    free(w);
+}
