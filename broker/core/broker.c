@@ -94,7 +94,7 @@ broker_tick(struct broker *b)
         more |= !TAILQ_EMPTY(&v->scheduled);
     }
     more |= reaper_run(&b->reaper);
-    journal_commit(&b->journal);
+    more |= journal_commit(&b->journal);
     while ((ch = TAILQ_FIRST(&b->settling)) != NULL)
         channel_tell_confirms(ch);
     b->tick_wanted = false;

@@ -111,7 +111,7 @@ channel_check_store(struct channel *ch, bool durable, struct amqp_error *err)
     if (!durable || journal_works(&ch->connection->broker->journal))
         return true;
     return amqp_fail(err, AMQP_RESOURCE_ERROR,
-                     "nothing durable can be declared: the store has failed");
+                     "nothing durable can be changed: the store has failed");
 }
 
 void

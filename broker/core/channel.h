@@ -147,7 +147,7 @@ void channel_finish_get(struct get *g);
 /* Sends the reply to a method that may have changed what is durable: it leaves when that is on the disk. */
 void channel_send_durable(struct channel *ch, enum amqp_method_id id, const union amqp_args *args);
 
-/* Whether something durable can be made; false with `err` set when the store has failed. */
+/* Whether something durable can be changed; false with `err` set when the store has failed. */
 bool channel_check_store(struct channel *ch, bool durable, struct amqp_error *err);
 
 enum settlement { SETTLE_ACK, SETTLE_REQUEUE, SETTLE_DISCARD };

@@ -111,6 +111,8 @@ channel_on_exchange_delete(struct channel *ch, const union amqp_args *args, stru
     if (x != NULL && m->if_unused && x->n_bindings != 0)
         return amqp_fail(err, AMQP_PRECONDITION_FAILED, "exchange " RESOURCE_FMT " in use",
                          RESOURCE_ARGS(vhost_of(ch), name));
+    if (x != NULL && !channel_check_store(ch, x->durable, err))
+        return false;
     if (x != NULL)
         exchange_delete(x);
     if (!m->nowait)
@@ -133,7 +135,8 @@ channel_on_exchange_bind(struct channel *ch, const union amqp_args *args, struct
     if (from == NULL)
         return false;
     struct exchange *to = channel_exchange(ch, name_slice(&destination), err);
-    if (to == NULL || !exchange_bind(from, (struct destination){.exchange = to}, m->routing_key,
+    if (to == NULL || !channel_check_store(ch, from->durable && to->durable, err) ||
+        !exchange_bind(from, (struct destination){.exchange = to}, m->routing_key,
                                      m->arguments, err))
         return false;
     if (!m->nowait)
@@ -152,6 +155,9 @@ channel_on_exchange_unbind(struct channel *ch, const union amqp_args *args, stru
         return false;
     struct exchange *from = vhost_find_exchange(vhost_of(ch), name_slice(&source));
     struct exchange *to = vhost_find_exchange(vhost_of(ch), name_slice(&destination));
+    if (from != NULL && to != NULL &&
+        !channel_check_store(ch, from->durable && to->durable, err))
+        return false;
     if (from != NULL && to != NULL)
         exchange_unbind(from, (struct destination){.exchange = to}, m->routing_key, m->arguments);
     if (!m->nowait)

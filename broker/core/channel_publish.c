@@ -304,7 +304,7 @@ channel_on_tx_commit(struct channel *ch, const union amqp_args *args, struct amq
     struct journal *j = &ch->connection->broker->journal;
 
     (void)args;
-    if (!check_tx(ch, err))
+    if (!check_tx(ch, err) || !channel_check_store(ch, tx_is_durable(tx), err))
         return false;
     journal_begin_tx(j);
     for (size_t i = 0; i < tx->n_publishes; i++) {

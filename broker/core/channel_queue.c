@@ -142,7 +142,7 @@ channel_on_queue_bind(struct channel *ch, const union amqp_args *args, struct am
     if (x == NULL)
         return false;
     struct queue *q = channel_queue(ch, name_slice(&ends.queue), err);
-    if (q == NULL ||
+    if (q == NULL || !channel_check_store(ch, x->durable && q->durable, err) ||
         !exchange_bind(x, (struct destination){.queue = q}, ends.key, m->arguments, err))
         return false;
     if (!m->nowait)
@@ -161,6 +161,8 @@ channel_on_queue_unbind(struct channel *ch, const union amqp_args *args, struct 
         return false;
     struct exchange *x = vhost_find_exchange(vhost_of(ch), name_slice(&ends.exchange));
     struct queue *q = vhost_find_queue(vhost_of(ch), name_slice(&ends.queue));
+    if (x != NULL && q != NULL && !channel_check_store(ch, x->durable && q->durable, err))
+        return false;
     if (x != NULL && q != NULL)
         exchange_unbind(x, (struct destination){.queue = q}, ends.key, m->arguments);
     channel_send_durable(ch, AMQP_queue_unbind_ok, &ok);
@@ -176,7 +178,8 @@ channel_on_queue_purge(struct channel *ch, const union amqp_args *args, struct a
     struct slice name;
     struct queue *q;
 
-    if (!channel_queue_name(ch, m->queue, &name, err) || (q = channel_queue(ch, name, err)) == NULL)
+    if (!channel_queue_name(ch, m->queue, &name, err) ||
+        (q = channel_queue(ch, name, err)) == NULL || !channel_check_store(ch, q->durable, err))
         return false;
     union amqp_args ok = {.queue_purge_ok = {.message_count = queue_message_count(q)}};
     queue_purge(q);
@@ -212,7 +215,7 @@ channel_on_queue_delete(struct channel *ch, const union amqp_args *args, struct 
     struct name name = name_clean(given);
     struct queue *q = vhost_find_queue(vhost_of(ch), name_slice(&name));
     if (q != NULL) {
-        if (!check_delete(ch, q, m, err))
+        if (!check_delete(ch, q, m, err) || !channel_check_store(ch, q->durable, err))
             return false;
         ok.queue_delete_ok.message_count = queue_message_count(q);
         queue_delete(q);

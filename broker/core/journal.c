@@ -445,7 +445,7 @@ journal_fence(struct journal *j, struct connection *c)
 {
     struct fence *f = &c->fence_waiting;
 
-    if (j->store == NULL || !has_urgent_work(j) || f->position != NO_FENCE)
+    if (j->store == NULL || j->has_failed || !has_urgent_work(j) || f->position != NO_FENCE)
         return;
     f->position = c->sent + c->out.bytes;
     f->connection = c;
@@ -649,14 +649,19 @@ has_lazy_work(const struct journal *j)
            !TAILQ_EMPTY(&j->buried);
 }
 
-void
+bool
 journal_commit(struct journal *j)
 {
     if (j->store == NULL || j->is_flying || j->has_failed || !j->is_urgent)
-        return;
+        return false;
     if (j->is_full && j->broker->now < j->retry_at)
-        return;
+        return false;
+    if (j->gives_turn) {
+        j->gives_turn = false;
+        return true;
+    }
     submit(j, false);
+    return false;
 }
 
 /* --- the end of a batch --- */
@@ -878,6 +883,8 @@ on_done(void *ctx, enum store_status status)
         fail(j);
         return;
     }
+    /* Publishers that wait for these answers go on at once: one turn for what they send then. */
+    j->gives_turn = !TAILQ_EMPTY(&j->flying.runs);
     finish_batch(j);
     tell_runs(j, CONFIRM_ACK);
     lift_fences(j, true);

@@ -103,6 +103,7 @@ struct journal {
     bool with_dead;    /* the next batch writes all dead sets and states */
     bool in_tx;        /* a transaction is being applied */
     bool is_full;      /* the last batch found no space */
+    bool gives_turn;   /* the next turn of the loop is for those who have just been answered */
     bool has_failed;
 };
 
@@ -114,8 +115,9 @@ void journal_fini(struct journal *j);
 /* Attaches the store; recovery comes next. */
 void journal_open(struct journal *j, struct store *s);
 
-/* The last phase of a tick: hands a batch to the store if there is something for it. */
-void journal_commit(struct journal *j);
+/* The last phase of a tick: hands a batch to the store if there is something for it. True when it is to be
+ * called again in the next one. */
+bool journal_commit(struct journal *j);
 
 /*
  * Writes everything, waiting for the store, and detaches from it: for the orderly end, before what is in

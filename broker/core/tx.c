@@ -32,6 +32,23 @@ tx_settle(struct tx *tx, const struct delivery *d, int how)
     tx->settlements[tx->n_settlements++] = (struct tx_settlement){*d, how};
 }
 
+bool
+tx_is_durable(const struct tx *tx)
+{
+    for (size_t i = 0; i < tx->n_publishes; i++) {
+        const struct tx_publish *p = &tx->publishes[i];
+        for (size_t j = 0; j < p->n_queues; j++) {
+            if (queue_stores(p->queues[j], p->message))
+                return true;
+        }
+    }
+    for (size_t i = 0; i < tx->n_settlements; i++) {
+        if (tx->settlements[i].delivery.entry.chunk != NULL)
+            return true;
+    }
+    return false;
+}
+
 void
 tx_drop_publishes(struct tx *tx)
 {

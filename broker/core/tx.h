@@ -39,6 +39,9 @@ void tx_publish(struct tx *tx, struct message *m, struct queue **queues, size_t 
 /* Notes the settlement of a delivery that has left the window; takes over its references. */
 void tx_settle(struct tx *tx, const struct delivery *d, int how);
 
+/* True when some of it concerns what is stored. */
+bool tx_is_durable(const struct tx *tx);
+
 /* Drops the publishes. */
 void tx_drop_publishes(struct tx *tx);
 

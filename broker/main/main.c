@@ -250,6 +250,7 @@ watch_resources(struct daemon *d)
         .disk = alarm_limit(c->disk_absolute, c->disk_relative, DISK_FREE_LIMIT),
         .memory_total = c->memory_total == CONFIG_UNSET ? MONITOR_UNSET : c->memory_total,
         .data_dir = d->args.data_dir,
+        .store = d->store,
     };
 
     d->loop->monitor = monitor_new(d->loop, &options);

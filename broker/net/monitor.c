@@ -10,6 +10,7 @@
 #include "broker/core/alarms.h"
 #include "broker/net/loop.h"
 #include "broker/net/resources.h"
+#include "storage/store.h"
 
 enum {
     INTERVAL_MAX = 1000, /* ms between checks */
@@ -58,6 +59,8 @@ limit_in_bytes(const struct monitor_limit *limit, uint64_t memory_total)
 static void
 check(const struct monitor_options *o, struct figures *f)
 {
+    uint64_t used, reusable;
+
     *f = (struct figures){0};
     bool total_is_known = o->memory_total != MONITOR_UNSET;
     if (total_is_known)
@@ -72,6 +75,11 @@ check(const struct monitor_options *o, struct figures *f)
     f->disk_is_known = resources_disk_free(o->data_dir, &f->disk_free);
     f->disk_errno = f->disk_is_known ? 0 : errno;
     f->disk_limit = limit_in_bytes(&o->disk, f->memory_total);
+    /* The store's file never shrinks: without this an alarm would last after all has been consumed. */
+    if (f->disk_is_known && f->disk_free < f->disk_limit && o->store != NULL) {
+        store_usage(o->store, &used, &reusable);
+        f->disk_free += reusable;
+    }
 }
 
 /* --- what follows from it, on the loop --- */

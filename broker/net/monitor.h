@@ -5,6 +5,7 @@
 
 struct loop;
 struct monitor;
+struct store;
 
 #define MONITOR_UNSET UINT64_MAX
 
@@ -19,6 +20,7 @@ struct monitor_options {
     struct monitor_limit disk;   /* alarm when less is free */
     uint64_t memory_total;       /* bytes; MONITOR_UNSET: what the system says */
     const char *data_dir;        /* whose file system is watched, borrowed; NULL: none */
+    struct store *store;         /* what it can use again counts as free; borrowed; NULL: none */
 };
 
 /*

@@ -111,6 +111,16 @@ publish(struct fake_peer *p, uint16_t channel, const char *exchange, const char 
     fake_run(p->fake);
 }
 
+const struct slice persistent = {(const uint8_t *)"\x10\0\2", 3};
+
+void
+publish_persistent(struct fake_peer *p, uint16_t channel, const char *exchange, const char *key,
+                   const char *body)
+{
+    send_publish(p, channel, exchange, key, false, persistent, S(body));
+    fake_run(p->fake);
+}
+
 static void
 expect_body(struct fake_peer *p, uint16_t channel, const char *body)
 {
@@ -161,6 +171,12 @@ void
 declare_queue(struct fake_peer *p, const char *queue)
 {
     CALL(p, 1, queue, declare, .queue = S(queue));
+}
+
+void
+declare_durable(struct fake_peer *p, const char *queue)
+{
+    CALL(p, 1, queue, declare, .queue = S(queue), .durable = true);
 }
 
 void

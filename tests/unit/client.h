@@ -57,6 +57,13 @@ void send_publish(struct fake_peer *p, uint16_t channel, const char *exchange, c
 void publish(struct fake_peer *p, uint16_t channel, const char *exchange, const char *key,
              const char *body);
 
+/* The same, persistent. */
+void publish_persistent(struct fake_peer *p, uint16_t channel, const char *exchange, const char *key,
+                        const char *body);
+
+/* Properties with a delivery mode of 2, and no others. */
+extern const struct slice persistent;
+
 /* The next frames are basic.deliver with this; returns the delivery tag. */
 uint64_t expect_deliver(struct fake_peer *p, uint16_t channel, const char *consumer_tag,
                         bool redelivered, const char *body);
@@ -69,6 +76,7 @@ uint64_t expect_get(struct fake_peer *p, uint16_t channel, const char *queue, bo
 void expect_empty(struct fake_peer *p, uint16_t channel, const char *queue);
 
 void declare_queue(struct fake_peer *p, const char *queue);
+void declare_durable(struct fake_peer *p, const char *queue);
 void declare_exchange(struct fake_peer *p, const char *exchange, const char *type);
 void consume(struct fake_peer *p, uint16_t channel, const char *queue, const char *tag,
              bool no_ack);

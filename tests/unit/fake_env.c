@@ -67,10 +67,34 @@ authenticate(void *ctx, uint64_t handle, struct slice user, struct slice passwor
     f->tick_wanted = true;
 }
 
+static void
+wake(void *ctx)
+{
+    want_tick(ctx);
+}
+
 /* --- life --- */
 
-void
-fake_init(struct fake *f)
+static void
+on_user(void *ctx, const struct definition *user)
+{
+    struct fake *f = ctx;
+
+    if (f->on_user != NULL)
+        f->on_user(f->user_ctx, user);
+}
+
+bool
+fake_start(struct fake *f)
+{
+    const struct env env = {f, want_tick, hold_input, shut, authenticate};
+
+    f->broker = broker_new(&f->settings, &env, 1000000);
+    return broker_open(f->broker, f->store, on_user, f);
+}
+
+static void
+init(struct fake *f, struct store *s)
 {
     *f = (struct fake){
         .settings =
@@ -90,9 +114,26 @@ fake_init(struct fake *f)
             },
     };
     TAILQ_INIT(&f->peers);
-    const struct env env = {f, want_tick, hold_input, shut, authenticate};
-    f->broker = broker_new(&f->settings, &env, 1000000);
-    broker_open(f->broker, NULL, NULL, NULL);
+    f->store = s;
+    if (!fake_start(f))
+        die("the broker does not start");
+}
+
+void
+fake_init(struct fake *f)
+{
+    init(f, NULL);
+}
+
+void
+fake_init_durable(struct fake *f, const char *faults)
+{
+    const struct store_options options = {.faults = faults, .wake = wake, .ctx = f};
+    struct store *s = store_open(&options);
+
+    if (s == NULL)
+        die("the store cannot be opened");
+    init(f, s);
 }
 
 void
@@ -104,13 +145,38 @@ fake_cut(struct fake_peer *p)
 }
 
 void
+fake_end(struct fake *f, enum fake_end how)
+{
+    struct fake_peer *p;
+
+    TAILQ_FOREACH(p, &f->peers, link)
+    fake_cut(p);
+    if (how == FAKE_STOP)
+        broker_close(f->broker);
+    /* Writing what is paged out refers to queues. */
+    if (f->store != NULL)
+        store_finish(f->store);
+    broker_free(f->broker);
+    f->broker = NULL;
+    f->tick_wanted = false;
+}
+
+void
+fake_restart(struct fake *f, enum fake_end how)
+{
+    fake_end(f, how);
+    if (!fake_start(f))
+        die("the broker does not start again");
+}
+
+void
 fake_fini(struct fake *f)
 {
     struct fake_peer *p;
     struct fake_login *login;
 
-    TAILQ_FOREACH(p, &f->peers, link)
-    fake_cut(p);
+    if (f->broker != NULL)
+        fake_end(f, FAKE_CRASH);
     while ((p = TAILQ_FIRST(&f->peers)) != NULL) {
         TAILQ_REMOVE(&f->peers, p, link);
         free(p->in);
@@ -122,7 +188,8 @@ fake_fini(struct fake *f)
         f->logins = login->next;
         free(login);
     }
-    broker_free(f->broker);
+    if (f->store != NULL)
+        store_close(f->store);
 }
 
 struct vhost *
@@ -187,14 +254,14 @@ receive(struct fake_peer *p, const struct iovec *iov, int n)
         append(&p->out, &p->n_out, &p->cap_out, iov[i].iov_base, iov[i].iov_len);
 }
 
-/* Cuts the pieces to `max` bytes in all; returns the number of bytes and of pieces left. */
+/* Cuts the pieces to `max` bytes in all (not 0); returns the number of bytes and of pieces left. */
 static size_t
 limit(struct iovec *iov, int *n, size_t max)
 {
     size_t bytes = 0;
 
     for (int i = 0; i < *n; i++) {
-        if (max != 0 && bytes + iov[i].iov_len >= max) {
+        if (bytes + iov[i].iov_len >= max) {
             iov[i].iov_len = max - bytes;
             *n = i + 1;
         }
@@ -207,11 +274,12 @@ static void
 write_out(struct fake_peer *p)
 {
     struct connection *c = p->connection;
+    size_t left;
 
-    while (!p->is_blocked && c->out.bytes != 0) {
+    while (!p->is_blocked && (left = connection_writable(c)) != 0) {
         struct iovec iov[3];
         int n = outq_peek(&c->out, iov, 3);
-        size_t bytes = limit(iov, &n, p->write_max);
+        size_t bytes = limit(iov, &n, p->write_max != 0 && p->write_max < left ? p->write_max : left);
         if (bytes == 0)
             die("outq: bytes are waiting and none are there");
         receive(p, iov, n);
@@ -264,6 +332,8 @@ fake_turn(struct fake *f)
     broker_tick(f->broker);
     flush(f);
     end_peers(f);
+    if (f->store != NULL && !f->store_is_held)
+        store_poll(f->store);
 }
 
 void

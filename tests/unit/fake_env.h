@@ -9,12 +9,13 @@
 #include "broker/core/broker.h"
 #include "protocol/frame.h"
 #include "protocol/method.h"
+#include "storage/store.h"
 
 /*
  * The world around a broker, without sockets, threads and real time: connections are byte buffers,
- * the clock is a variable, passwords are checked by the test. Everything happens in fake_run() and
- * fake_advance(), in the order in which broker/net does it. Free of Check, so that fuzz targets can
- * use it.
+ * the clock is a variable, passwords are checked by the test, the store, if there is one, is in memory
+ * and outlives the broker. Everything happens in fake_run() and fake_advance(), in the order in which
+ * broker/net does it. Free of Check, so that fuzz targets can use it.
  */
 
 /* A connection, seen from its other end. It outlives the broker's side of it. */
@@ -48,10 +49,31 @@ struct fake {
     uint64_t n_ticks;
     struct fake_login *logins; /* not answered, newest first */
     struct fake_peer_list peers;
+    struct store *store; /* NULL: nothing is durable */
+    bool store_is_held;  /* the test: the store does nothing, and answers nothing */
+    recovered_user_fn *on_user; /* the test: gets the users that recovery finds; or NULL */
+    void *user_ctx;
 };
 
-/* Settings as they are by default. */
+/* Settings as they are by default; nothing is durable. */
 void fake_init(struct fake *f);
+
+/* The same with an empty store, which fails as `faults` says: see backend_faulty_open(); NULL: it works. */
+void fake_init_durable(struct fake *f, const char *faults);
+
+enum fake_end {
+    FAKE_STOP,  /* what is in memory is written first */
+    FAKE_CRASH, /* what has been handed to the store is carried out, and nobody hears of it; the rest is lost */
+};
+
+/* The broker ends, with all connections; only the store stays, if there is one. */
+void fake_end(struct fake *f, enum fake_end how);
+
+/* The same, and another broker starts with what is in the store. */
+void fake_restart(struct fake *f, enum fake_end how);
+
+/* The second half of that. False when the store cannot be read. */
+bool fake_start(struct fake *f);
 
 /* Ends what is left of connections, as a crash of all clients would, and frees everything. */
 void fake_fini(struct fake *f);

@@ -1,6 +1,7 @@
 #include "storage/format.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <xxhash.h>
 
 #include "base/buf.h"
@@ -62,6 +63,18 @@ assert_bytes(struct slice got, const char *wanted)
         print_hex("wanted", w);
     }
     ck_assert(slice_eq(got, w));
+}
+
+/* Cut, or made longer with zeros, in a block of its own. */
+static uint8_t *
+resized(struct slice s, size_t n)
+{
+    uint8_t *p = malloc(n);
+
+    ck_assert(p != NULL || n == 0);
+    for (size_t i = 0; i < n; i++)
+        p[i] = i < s.n ? s.p[i] : 0;
+    return p;
 }
 
 static void
@@ -171,8 +184,18 @@ assert_records(const struct store_record *records, unsigned damaged)
 
 START_TEST(test_id_keys)
 {
-    static const uint64_t ids[] = {0,          1,        255,        256,           65535,         1 << 24,
-                                   4294967295, 1L << 32, (1L << 56), UINT64_MAX / 2, UINT64_MAX - 1, UINT64_MAX};
+    static const uint64_t ids[] = {0,
+                                   1,
+                                   255,
+                                   256,
+                                   65535,
+                                   1 << 24,
+                                   4294967295,
+                                   1L << 32,
+                                   (1L << 56),
+                                   UINT64_MAX / 2,
+                                   UINT64_MAX - 1,
+                                   UINT64_MAX};
     uint64_t id;
 
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
@@ -306,7 +329,7 @@ START_TEST(test_chunk_key_golden)
     struct key k = format_chunk_key(&head);
 
     assert_bytes(key_slice(&k), "01020304 05060708 | 11121314 15161718 | 01 00 09 01 | 00000304 |"
-                                "00003132 | 21222324 25262728 | KEYSUM");
+                                "00003132 | 21222324 25262728 | ce11a206");
     k = format_dead_key(&head);
     assert_bytes(key_slice(&k), "01020304 05060708 | 11121314 15161718");
 }
@@ -336,8 +359,11 @@ START_TEST(test_chunk_of_most)
     struct chunk_head head = {.queue = 1, .first = 1, .n = n, .span = CHUNK_SPAN_MAX, .bytes = n};
 
     for (uint32_t i = 0; i < n; i++)
-        records[i] = (struct store_record){
-            .bytes = (const uint8_t *)"\0\0\0\0b", .address_len = 2, .props_len = 2, .body_len = 1, .offset = i};
+        records[i] = (struct store_record){.bytes = (const uint8_t *)"\0\0\0\0b",
+                                           .address_len = 2,
+                                           .props_len = 2,
+                                           .body_len = 1,
+                                           .offset = i};
     struct slice value = encode_chunk(&head, records);
     ck_assert(format_chunk_decode(value, &head, &back));
     for (uint32_t i = 0; i < n; i++) {
@@ -395,10 +421,7 @@ START_TEST(test_chunk_cut_and_longer)
     for (size_t n = 0; n <= value.n + 9; n++) {
         if (n == value.n)
             continue;
-        uint8_t *exact = malloc(n);
-        ck_assert(exact != NULL || n == 0);
-        for (size_t i = 0; i < n; i++)
-            exact[i] = i < value.n ? value.p[i] : 0;
+        uint8_t *exact = resized(value, n);
         ck_assert_msg(!format_chunk_decode(slice_of(exact, n), &sample_head, &records),
                       "%zu of %zu bytes", n, value.n);
         /* For the head alone the directory is enough. */
@@ -473,11 +496,12 @@ START_TEST(test_chunk_absurd)
 }
 END_TEST
 
-/* A head of many messages, made by nobody's writer: nothing is believed before it is compared with the
- * length of the value. */
+/* A head of many messages, made by nobody's writer: nothing is believed before it is compared with
+ * the length of the value. */
 START_TEST(test_chunk_of_absurd_head)
 {
-    static const uint32_t counts[] = {N + 1, CHUNK_SPAN_MAX + 1, 0x0aaaaaab, 0x80000000, UINT32_MAX};
+    static const uint32_t counts[] = {N + 1, CHUNK_SPAN_MAX + 1, 0x0aaaaaab, 0x80000000,
+                                      UINT32_MAX};
     struct slice value = encode_chunk(&sample_head, sample_records);
     struct store_record *records;
 
@@ -511,20 +535,23 @@ START_TEST(test_chunk_golden)
         .queue = 5, .first = 0x0100, .bytes = 0x0708090f, .n = 2, .span = 0x21, .has_shared = true};
     struct slice value = encode_chunk(&head, records);
 
-    assert_bytes(value, "00000000 00000005 | 00000000 00000100 | 01 00 00 01 | 00000002 | 00000021 |"
-                        "00000000 0708090f | KEYSUM | HEADSUM"
-                        "00000000 | 00000003 | 00000005 | 0004 | 00 00 | PLAINSUM"
-                        "00000021 | 03040506 | 0708090a | 0102 | 01 00 | SHAREDSUM"
-                        "01 78 01 6b | 10 00 02 | 68 65 6c 6c 6f"
-                        "11121314 15161718");
+    assert_bytes(value,
+                 "00000000 00000005 | 00000000 00000100 | 01 00 00 01 | 00000002 | 00000021 |"
+                 "00000000 0708090f | f2c5b164 | 614eb117 1de21009"
+                 "00000000 | 00000003 | 00000005 | 0004 | 00 00 | b7e7ca22 b758fd7e"
+                 "00000021 | 03040506 | 0708090a | 0102 | 01 00 | 39e3203d d23a1abe"
+                 "01 78 01 6b | 10 00 02 | 68 65 6c 6c 6f"
+                 "11121314 15161718");
     free(bytes_of(value));
 }
 END_TEST
 
 /* --- shared messages --- */
 
-static const struct store_record shared_record = {
-    .bytes = (const uint8_t *)"\1x\1k\x10\0\2hello", .address_len = 4, .props_len = 3, .body_len = 5};
+static const struct store_record shared_record = {.bytes = (const uint8_t *)"\1x\1k\x10\0\2hello",
+                                                  .address_len = 4,
+                                                  .props_len = 3,
+                                                  .body_len = 5};
 
 static struct slice
 encode_shared(uint64_t id)
@@ -553,10 +580,7 @@ START_TEST(test_shared)
         flip(bytes_of(value), bit);
     }
     for (size_t n = 0; n <= value.n + 9; n++) {
-        uint8_t *exact = calloc(1, n + (n == 0));
-        ck_assert_ptr_nonnull(exact);
-        exact = realloc(exact, n + (n == 0));
-        memcpy(exact, value.p, n < value.n ? n : value.n);
+        uint8_t *exact = resized(value, n);
         ck_assert_int_eq(format_shared_decode(slice_of(exact, n), SHARED_ID, &r), n == value.n);
         free(exact);
     }
@@ -570,10 +594,17 @@ START_TEST(test_shared_absurd)
         unsigned at, width;
         uint32_t value;
     } cases[] = {
-        {0, 1, 0},  {0, 1, FORMAT_VERSION + 1}, {1, 1, FORMAT_ENCODING_PLAIN + 1},
-        {2, 2, 3},  {2, 2, UINT16_MAX},         {4, 4, 4},
-        {4, 4, UINT32_MAX}, {8, 4, UINT32_MAX}, {8, 4, UINT32_MAX - 6}, /* 2^32 + 0 in all */
-        {8, 4, 4},  {8, 4, 6},
+        {0, 1, 0},
+        {0, 1, FORMAT_VERSION + 1},
+        {1, 1, FORMAT_ENCODING_PLAIN + 1},
+        {2, 2, 3},
+        {2, 2, UINT16_MAX},
+        {4, 4, 4},
+        {4, 4, UINT32_MAX},
+        {8, 4, UINT32_MAX},
+        {8, 4, UINT32_MAX - 6}, /* 2^32 + 0 in all */
+        {8, 4, 4},
+        {8, 4, 6},
     };
     struct store_record r;
 
@@ -593,8 +624,10 @@ START_TEST(test_shared_golden)
 {
     struct slice value = encode_shared(0x0102030405060708);
 
-    assert_bytes(value, "01 00 | 0004 | 00000003 | 00000005 | 00000000 | DATASUM | HEADSUM"
-                        "01 78 01 6b | 10 00 02 | 68 65 6c 6c 6f");
+    assert_bytes(
+        value,
+        "01 00 | 0004 | 00000003 | 00000005 | 00000000 | b7e7ca22 b758fd7e | b4e89859 69325a3f"
+        "01 78 01 6b | 10 00 02 | 68 65 6c 6c 6f");
     free(bytes_of(value));
 }
 END_TEST
@@ -630,9 +663,7 @@ assert_row_guarded(struct key key, struct slice payload)
         flip(key.bytes, bit);
     }
     for (size_t n = 0; n <= value.n + 9; n++) {
-        uint8_t *exact = calloc(1, n + (n == 0));
-        ck_assert_ptr_nonnull(exact);
-        memcpy(exact, value.p, n < value.n ? n : value.n);
+        uint8_t *exact = resized(value, n);
         ck_assert_int_eq(format_unframe(key_slice(&key), slice_of(exact, n), &back), n == value.n);
         free(exact);
     }
@@ -759,13 +790,14 @@ START_TEST(test_small_golden)
 
     uint8_t *payload = format_queue_state(&state, &n);
     struct slice value = frame(format_id_key(5), slice_of(payload, n));
-    assert_bytes(value, "01 | 00000000 00000506 | 00000002 | 00000000 00000001 | 00000000 00000102 |"
-                        "00000000 00000304 | 11121314 15161718 | STATESUM");
+    assert_bytes(value,
+                 "01 | 00000000 00000506 | 00000002 | 00000000 00000001 | 00000000 00000102 |"
+                 "00000000 00000304 | 11121314 15161718 | bff76a36 379776db");
     free(payload);
     free(bytes_of(value));
     payload = format_dead(&dead, head.span, &n);
     value = frame(format_dead_key(&head), slice_of(payload, n));
-    assert_bytes(value, "01 | 00000002 | 00000000 00000102 | 01 08 | DEADSUM");
+    assert_bytes(value, "01 | 00000002 | 00000000 00000102 | 01 08 | f442cc1b 269ebbc1");
     free(payload);
     free(bytes_of(value));
 }
@@ -788,7 +820,10 @@ static const struct {
     const char *payload;
 } definitions[] = {
     {{.kind = DEFINITION_VHOST, .name = NAME("/")}, "01 2f"},
-    {{.kind = DEFINITION_USER, .name = NAME("me"), .password_hash = NAME("h4sh"), .tags = NAME("a")},
+    {{.kind = DEFINITION_USER,
+      .name = NAME("me"),
+      .password_hash = NAME("h4sh"),
+      .tags = NAME("a")},
      "02 6d 65 | 00000004 68 34 73 68 | 00000001 61"},
     {{.kind = DEFINITION_EXCHANGE,
       .vhost = 0x0102030405060708,
@@ -923,10 +958,11 @@ START_TEST(test_rows_golden)
     store_put_definition(b, 5, DEFINITION_DELETED_QUEUE, slice_of(NULL, 0));
     store_submit(s, STORE_DURABLE, b, no_answer, NULL);
     store_poll(s);
-    assert_row(s, TABLE_META, format_meta_key("format"), "01 | 00000001 | FORMATSUM");
-    assert_row(s, TABLE_META, format_meta_key("next-id"), "01 | 00000000 00000102 | NEXTSUM");
-    assert_row(s, TABLE_DEFINITIONS, format_id_key(4), "01 | 76 | 01 2f | VHOSTSUM");
-    assert_row(s, TABLE_DEFINITIONS, format_id_key(5), "01 | 64 | DELETEDSUM");
+    assert_row(s, TABLE_META, format_meta_key("format"), "01 | 00000001 | d3bff748 6eeb5d8b");
+    assert_row(s, TABLE_META, format_meta_key("next-id"),
+               "01 | 00000000 00000102 | 0356a9a2 1ffc4276");
+    assert_row(s, TABLE_DEFINITIONS, format_id_key(4), "01 | 76 | 01 2f | 779f7bec 037f7c46");
+    assert_row(s, TABLE_DEFINITIONS, format_id_key(5), "01 | 64 | 3bec47e6 9179940f");
     store_close(s);
 }
 END_TEST
