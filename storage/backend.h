@@ -53,6 +53,9 @@ struct backend_ops {
      * LMDB it is not known until a restart which. Ends the transaction either way. */
     enum store_status (*commit)(struct backend *be);
     void (*abort)(struct backend *be);
+    /* Asked before a batch is appended to the write-ahead log in front of this backend, which fails so if
+     * it is not STORE_OK. NULL: it never has to. */
+    enum store_status (*append)(struct backend *be);
 
     /* --- for any other one thread at a time --- */
 
@@ -81,6 +84,7 @@ struct lmdb_options {
     uint64_t size_max;     /* bytes of address space: what the file may grow to */
     bool sync;             /* false: nothing needs to survive */
     bool read_only;
+    bool alone; /* nobody else has it open, which the caller has made sure of: no lock file is made */
 };
 
 /* Messages for people go to the log. NULL when it cannot be opened, with the reason logged. */
@@ -90,8 +94,9 @@ MUST_USE struct backend *backend_memory_open(void);
 
 /*
  * Wraps `inner`, which it owns from then on. `spec` names what fails: "CALL:N:ERROR", CALL being
- * write (put and del), read (get and next) or commit, N its number from 1 on, with a + behind it for
- * every one from there on, ERROR being ENOSPC, EIO or MDB_MAP_FULL; several are separated by commas.
+ * write (put and del), read (get and next), commit or log (a batch appended to the write-ahead log), N its
+ * number from 1 on, with a + behind it for every one from there on, ERROR being ENOSPC, EIO or
+ * MDB_MAP_FULL; several are separated by commas.
  * NULL, and `inner` closed, when the text is none of that.
  */
 MUST_USE struct backend *backend_faulty_open(struct backend *inner, const char *spec);

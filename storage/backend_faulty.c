@@ -5,10 +5,10 @@
 
 #include "base/log.h"
 
-enum call { CALL_WRITE, CALL_READ, CALL_COMMIT, CALL_COUNT };
+enum call { CALL_WRITE, CALL_READ, CALL_COMMIT, CALL_LOG, CALL_COUNT };
 
 static const char *const call_names[CALL_COUNT] = {
-    [CALL_WRITE] = "write", [CALL_READ] = "read", [CALL_COMMIT] = "commit"};
+    [CALL_WRITE] = "write", [CALL_READ] = "read", [CALL_COMMIT] = "commit", [CALL_LOG] = "log"};
 
 static const struct {
     const char *name;
@@ -114,6 +114,12 @@ faulty_commit(struct backend *be)
 }
 
 static enum store_status
+faulty_append(struct backend *be)
+{
+    return fault((struct faulty *)be, CALL_LOG);
+}
+
+static enum store_status
 faulty_read_begin(struct backend *be, struct backend_reader **r_r)
 {
     struct faulty *f = (struct faulty *)be;
@@ -185,6 +191,7 @@ static const struct backend_ops faulty_ops = {
     .del = faulty_del,
     .commit = faulty_commit,
     .abort = faulty_abort,
+    .append = faulty_append,
     .read_begin = faulty_read_begin,
     .read_end = faulty_read_end,
     .get = faulty_get,
@@ -279,8 +286,8 @@ backend_faulty_open(struct backend *inner, const char *spec)
     f->be.ops = &faulty_ops;
     f->inner = inner;
     if (!parse_spec(f, slice_str(spec))) {
-        log_error("faults: '%s' is not CALL:N:ERROR, with write, read or commit, a number, and "
-                  "ENOSPC, EIO or MDB_MAP_FULL",
+        log_error("faults: '%s' is not CALL:N:ERROR, with write, read, commit or log, a number, "
+                  "and ENOSPC, EIO or MDB_MAP_FULL",
                   spec);
         faulty_close(&f->be);
         return NULL;

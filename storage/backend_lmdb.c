@@ -633,6 +633,8 @@ try_open(struct lmdb *lm, const struct lmdb_options *o, size_t map_size)
         flags |= MDB_NOSYNC | MDB_NOMETASYNC;
     if (o->read_only)
         flags |= MDB_RDONLY;
+    if (o->alone)
+        flags |= MDB_NOLOCK;
     int rc = mdb_env_create(&lm->env);
     if (rc != MDB_SUCCESS)
         return rc;

@@ -72,7 +72,7 @@ format_chunk_key_decode(struct slice key, struct chunk_head *head_r)
     head_r->n = get_u32(p + 20);
     head_r->span = get_u32(p + 24);
     head_r->bytes = get_u64(p + 28);
-    return p[16] == FORMAT_VERSION && p[17] == FORMAT_ENCODING_PLAIN && head_r->n != 0 &&
+    return p[16] == FORMAT_VERSION && p[17] == FORMAT_ENCODING_PLAIN && p[19] <= FLAG_HAS_SHARED &&
            head_r->span <= CHUNK_SPAN_MAX && head_r->n - 1 <= head_r->span &&
            head_r->first <= UINT64_MAX - head_r->span;
 }
@@ -276,7 +276,7 @@ format_chunk_decode(struct slice value, const struct chunk_head *head,
         };
         bool is_shared = (entry[14] & RECORD_IS_SHARED) != 0;
         struct slice bytes = read_bytes(&data, is_shared ? 8 : store_record_size(r));
-        ok = ok && !data.bad && r->offset <= head->span &&
+        ok = ok && !data.bad && entry[14] <= RECORD_IS_SHARED && entry[15] == 0 && r->offset <= head->span &&
              (i == 0 || r->offset > records[i - 1].offset);
         if (!ok || XXH3_64bits(bytes.p, bytes.n) != get_u64(entry + 16))
             continue;
@@ -332,7 +332,7 @@ format_shared_decode(struct slice value, uint64_t id, struct store_record *r_r)
     const uint8_t *p = value.p;
 
     if (value.n < FORMAT_SHARED_HEAD_SIZE || p[0] != FORMAT_VERSION ||
-        p[1] != FORMAT_ENCODING_PLAIN || get_u64(p + 24) != XXH3_64bits_withSeed(p, 24, id))
+        p[1] != FORMAT_ENCODING_PLAIN || get_u32(p + 12) != 0 || get_u64(p + 24) != XXH3_64bits_withSeed(p, 24, id))
         return false;
     *r_r = (struct store_record){
         .bytes = p + FORMAT_SHARED_HEAD_SIZE,

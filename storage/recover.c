@@ -103,7 +103,8 @@ find_dead(struct recovery *rec, const struct chunk_head *head, struct chunk_dead
     if (status == STORE_ABSENT)
         return false;
     if (status == STORE_OK && format_unframe(key_slice(&key), value, &payload) &&
-        format_dead_decode(payload, head->span, dead_r) && dead_r->n <= head->n)
+        format_dead_decode(payload, head->span, dead_r) && dead_r->n <= head->n &&
+        dead_r->bytes <= head->bytes)
         return true;
     log_error("store: a dead set of queue %" PRIu64 " is damaged: up to %" PRIu32
               " acknowledged messages come again",

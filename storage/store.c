@@ -26,14 +26,15 @@ make_directory(const char *path)
 }
 
 /* Two processes on one directory would each undo what the other does. */
-static int
-lock_directory(const char *directory)
+int
+store_lock(const char *directory, bool create)
 {
     char *path = mem_printf("%s/lock", directory);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open(path, (create ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0600);
 
     if (fd < 0) {
-        log_error("cannot open %s: %s", path, strerror(errno));
+        if (create || errno != ENOENT)
+            log_error("cannot open %s: %s", path, strerror(errno));
     } else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno == EWOULDBLOCK)
             log_error("the data directory %s is in use by another process", directory);
@@ -41,6 +42,7 @@ lock_directory(const char *directory)
             log_error("cannot lock %s: %s", path, strerror(errno));
         close(fd);
         fd = -1;
+        errno = EWOULDBLOCK;
     }
     free(path);
     return fd;
@@ -61,15 +63,22 @@ verify_file(const char *directory)
     return false;
 }
 
+struct backend *
+store_open_database(const char *directory, uint64_t size_max)
+{
+    const struct lmdb_options lmdb = {.directory = directory, .size_max = size_max, .sync = true};
+
+    return verify_file(directory) ? backend_lmdb_open(&lmdb) : NULL;
+}
+
 static struct backend *
 open_durable(const struct store_options *o)
 {
     char *path = mem_printf("%s/store", o->directory);
-    const struct lmdb_options lmdb = {.directory = path, .size_max = o->size_max, .sync = true};
     struct backend *be = NULL;
 
-    if (make_directory(path) && verify_file(path))
-        be = backend_lmdb_open(&lmdb);
+    if (store_remove_leftovers(o->directory) && make_directory(path))
+        be = store_open_database(path, o->size_max);
     free(path);
     return be;
 }
@@ -118,31 +127,55 @@ write_format(struct backend *be)
     return be->ops->commit(be) == STORE_OK;
 }
 
+static enum store_format
+judge_format(struct slice key, struct slice value)
+{
+    struct slice payload;
+
+    if (value.n != 0 && value.p[0] > FORMAT_VERSION) {
+        log_error("the store has format %u, written by a newer version of this program; this one "
+                  "reads format %u",
+                  value.p[0], FORMAT_VERSION);
+        return STORE_FORMAT_OTHER;
+    }
+    if (!format_unframe(key, value, &payload)) {
+        log_error("the store is damaged: the record of its format cannot be read");
+        return STORE_FORMAT_DAMAGED;
+    }
+    if (payload.n != 4 || get_u32(payload.p) != FORMAT_VERSION) {
+        log_error("the store has format %u, this program reads format %u",
+                  payload.n == 4 ? get_u32(payload.p) : 0, FORMAT_VERSION);
+        return STORE_FORMAT_OTHER;
+    }
+    return STORE_FORMAT_READABLE;
+}
+
+enum store_format
+store_read_format(struct backend *be)
+{
+    struct key key = format_meta_key(META_FORMAT);
+    enum store_format format = STORE_FORMAT_UNREADABLE;
+    struct backend_reader *r;
+    struct slice value;
+
+    if (be->ops->read_begin(be, &r) != STORE_OK)
+        return format;
+    enum store_status status = be->ops->get(r, TABLE_META, key_slice(&key), &value);
+    if (status == STORE_OK)
+        format = judge_format(key_slice(&key), value);
+    else if (status == STORE_ABSENT)
+        format = STORE_FORMAT_ABSENT;
+    be->ops->read_end(r);
+    return format;
+}
+
 /* A store that is new gets the format's version; one that has another version is refused. */
 static bool
 check_format(struct backend *be)
 {
-    struct key key = format_meta_key(META_FORMAT);
-    struct backend_reader *r;
-    struct slice value, payload;
-    bool ok = false;
+    enum store_format format = store_read_format(be);
 
-    if (be->ops->read_begin(be, &r) != STORE_OK)
-        return false;
-    enum store_status status = be->ops->get(r, TABLE_META, key_slice(&key), &value);
-    if (status == STORE_OK && value.n != 0 && value.p[0] > FORMAT_VERSION)
-        log_error("the store has format %u, written by a newer version of this program; this one "
-                  "reads format %u",
-                  value.p[0], FORMAT_VERSION);
-    else if (status == STORE_OK && !format_unframe(key_slice(&key), value, &payload))
-        log_error("the store is damaged: the record of its format cannot be read");
-    else if (status == STORE_OK && (payload.n != 4 || get_u32(payload.p) != FORMAT_VERSION))
-        log_error("the store has format %u, this program reads format %u",
-                  payload.n == 4 ? get_u32(payload.p) : 0, FORMAT_VERSION);
-    else
-        ok = status == STORE_OK || status == STORE_ABSENT;
-    be->ops->read_end(r);
-    return ok && (status == STORE_OK || write_format(be));
+    return format == STORE_FORMAT_READABLE || (format == STORE_FORMAT_ABSENT && write_format(be));
 }
 
 /* --- life --- */
@@ -154,7 +187,7 @@ open_backends(struct store *s, const struct store_options *o)
         s->spaces[STORE_DURABLE].backend = backend_memory_open();
         s->spaces[STORE_PAGING].backend = backend_memory_open();
     } else {
-        if (!make_directory(o->directory) || (s->lock = lock_directory(o->directory)) < 0)
+        if (!make_directory(o->directory) || (s->lock = store_lock(o->directory, true)) < 0)
             return false;
         if ((s->spaces[STORE_DURABLE].backend = open_durable(o)) == NULL ||
             (s->spaces[STORE_PAGING].backend = open_paging(o)) == NULL)

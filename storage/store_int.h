@@ -61,6 +61,30 @@ struct store_batch {
 /* The last batch of the write-ahead log that is in the database. */
 #define META_APPLIED "applied"
 
+/* What the row META_FORMAT says. */
+enum store_format {
+    STORE_FORMAT_READABLE,
+    STORE_FORMAT_ABSENT,
+    STORE_FORMAT_DAMAGED, /* this and the rest with the reason logged */
+    STORE_FORMAT_OTHER,   /* of another version of this program */
+    STORE_FORMAT_UNREADABLE,
+};
+
+enum store_format store_read_format(struct backend *be);
+
+/*
+ * The lock of a data directory, a descriptor to be closed; or -1, with the reason logged. With `create` it
+ * is made if it is not there; without, and opened for reading only, there is no error then, but errno is ENOENT:
+ * nobody has ever used the directory as it is here.
+ */
+int store_lock(const char *directory, bool create);
+
+/* Removes what a compaction that was killed has left behind; false with the reason logged. */
+bool store_remove_leftovers(const char *directory);
+
+/* Looks through directory/data.mdb and opens it; NULL with the reason logged. */
+struct backend *store_open_database(const char *directory, uint64_t size_max);
+
 /* Takes a row out. What is not there, or cannot be taken out without harm to the rest, is left alone:
  * nobody refers to it any more. */
 enum store_status batch_delete_row(struct backend *be, enum table t, struct slice key);

@@ -42,8 +42,14 @@ struct wal {
  * returns. Not all file systems can do the former.
  */
 static int
-open_file(const char *path)
+open_file(const char *path, bool read_only)
 {
+    if (read_only) {
+        int only = open(path, O_RDONLY | O_CLOEXEC);
+        if (only < 0 && errno != ENOENT)
+            log_error("cannot open %s: %s", path, strerror(errno));
+        return only;
+    }
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_DSYNC | O_DIRECT, 0600);
 
     if (fd < 0 && errno == EINVAL)
@@ -72,9 +78,9 @@ wal_open(const struct wal_options *o)
     w->segment_size = o->segment_size / WAL_BLOCK * WAL_BLOCK;
     for (unsigned i = 0; i < WAL_SEGMENTS; i++) {
         char *path = mem_printf("%s/wal-%u", o->directory, i);
-        w->segments[i].fd = ok ? open_file(path) : -1;
+        w->segments[i].fd = ok ? open_file(path, o->read_only) : -1;
         w->segments[i].limit = w->segment_size;
-        ok = ok && w->segments[i].fd >= 0;
+        ok = ok && (w->segments[i].fd >= 0 || (o->read_only && errno == ENOENT));
         free(path);
     }
     if (ok)
@@ -105,14 +111,19 @@ struct found {
     uint8_t *bytes[WAL_SEGMENTS];
     struct record *records;
     size_t n, cap;
+    uint32_t foreign; /* a version that this program does not know; 0: none */
 };
 
 static bool
-decode(const uint8_t *p, size_t left, struct record *r_r)
+decode(struct found *f, const uint8_t *p, size_t left, struct record *r_r)
 {
-    if (left < WAL_HEADER || get_u32(p) != MAGIC || get_u32(p + 4) != WAL_VERSION ||
+    if (left < WAL_HEADER || get_u32(p) != MAGIC ||
         get_u64(p + CHECKED) != XXH3_64bits(p, CHECKED))
         return false;
+    if (get_u32(p + 4) != WAL_VERSION) {
+        f->foreign = get_u32(p + 4);
+        return false;
+    }
     uint64_t n = get_u64(p + 24);
     if (n > left - WAL_HEADER || XXH3_64bits(p + WAL_HEADER, n) != get_u64(p + 32))
         return false;
@@ -143,7 +154,7 @@ scan(struct found *f, const uint8_t *p, size_t n, uint64_t after)
     uint64_t salt = 0, last = 0;
 
     for (size_t at = 0; at < n;) {
-        if (!decode(p + at, n - at, &r) || (last != 0 && (r.salt != salt || r.number <= last))) {
+        if (!decode(f, p + at, n - at, &r) || (last != 0 && (r.salt != salt || r.number <= last))) {
             at += WAL_BLOCK;
             continue;
         }
@@ -208,9 +219,16 @@ wal_replay(struct wal *w, uint64_t after, wal_batch_fn *fn, void *ctx, struct wa
 
     *report_r = (struct wal_report){0};
     for (unsigned i = 0; ok && i < WAL_SEGMENTS; i++) {
+        if (w->segments[i].fd < 0)
+            continue;
         ok = read_segment(&f, i, w->segments[i].fd, after);
         if (!ok)
             log_error("store: wal-%u cannot be read: %s", i, strerror(errno));
+    }
+    if (ok && f.foreign != 0) {
+        log_error("store: the write-ahead log has version %" PRIu32 ", this program reads version %d",
+                  f.foreign, WAL_VERSION);
+        ok = false;
     }
     if (f.n != 0)
         qsort(f.records, f.n, sizeof *f.records, by_number);

@@ -30,6 +30,7 @@ enum {
 struct wal_options {
     const char *directory;
     uint64_t segment_size;
+    bool read_only; /* for wal_replay() alone; what is not there is empty */
 };
 
 /* NULL with the reason logged. */

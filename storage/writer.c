@@ -68,6 +68,7 @@ struct store_writer {
     size_t waiting_size;
     struct timespec since;       /* when the first of them came */
     struct logged *rows;         /* puts among them into tables that are loaded from */
+    uint64_t logged, brought;    /* last batch of the log, and the last of those in the database */
     unsigned in_segment[WAL_SEGMENTS]; /* batches that keep it from being written anew */
     bool is_busy;                /* the database is being written */
     bool is_hurried;             /* somebody waits for it */
@@ -148,21 +149,33 @@ encode(uint8_t *p, const struct store_batch *b)
     }
 }
 
+bool
+writer_next_change(struct reader *r, struct writer_change *c_r)
+{
+    if (reader_left(r) == 0)
+        return false;
+    struct slice head = read_bytes(r, CHANGE_HEAD);
+    if (r->bad || head.p[0] < CHANGE_PUT || head.p[0] > CHANGE_DELETE ||
+        head.p[1] > BACKEND_KEY_MAX || head.p[7] >= TABLE_COUNT) {
+        r->bad = true;
+        return false;
+    }
+    c_r->is_put = head.p[0] == CHANGE_PUT;
+    c_r->table = head.p[7];
+    c_r->key = read_bytes(r, head.p[1]);
+    c_r->value = read_bytes(r, get_u32(head.p + 2));
+    return !r->bad;
+}
+
 static uint32_t
 count(struct slice bytes)
 {
     struct reader r = reader_init(bytes);
+    struct writer_change change;
     uint32_t n = 0;
 
-    while (reader_left(&r) != 0 && !r.bad) {
-        struct slice head = read_bytes(&r, CHANGE_HEAD);
-        if (r.bad || head.p[0] < CHANGE_PUT || head.p[0] > CHANGE_DELETE ||
-            head.p[1] > BACKEND_KEY_MAX || head.p[7] >= TABLE_COUNT)
-            return 0;
-        read_bytes(&r, head.p[1]);
-        read_bytes(&r, get_u32(head.p + 2));
+    while (writer_next_change(&r, &change))
         n++;
-    }
     return r.bad ? 0 : n;
 }
 
@@ -238,6 +251,7 @@ add_entry(struct store_writer *w, struct entry *e)
         clock_gettime(CLOCK_MONOTONIC, &w->since);
     STAILQ_INSERT_TAIL(&w->waiting, e, link);
     w->waiting_size += e->size;
+    w->logged = e->number;
     w->in_segment[e->segment]++;
     for (uint32_t i = 0; i < e->n; i++)
         index_change(w, &e->changes[i]);
@@ -367,6 +381,7 @@ release(struct store_writer *w, struct entry_list *entries)
 
     while ((e = STAILQ_FIRST(entries)) != NULL) {
         STAILQ_REMOVE_HEAD(entries, link);
+        w->brought = e->number;
         w->in_segment[e->segment]--;
         entry_free(w, e);
     }
@@ -475,16 +490,12 @@ run(void *arg)
 
 /* --- making batches safe --- */
 
-/* Waits until the database is not being written and, with `hurry`, nothing waits for it. The lock is
- * held. */
+/* Waits until the database is not being written. The lock is held. */
 static void
-wait_idle(struct store_writer *w, bool hurry)
+wait_idle(struct store_writer *w)
 {
-    while (w->is_busy || (hurry && !w->has_failed && !w->is_full && !STAILQ_EMPTY(&w->waiting))) {
-        w->is_hurried |= hurry;
-        pthread_cond_signal(&w->work);
+    while (w->is_busy)
         pthread_cond_wait(&w->done, &w->lock);
-    }
 }
 
 /* Into the database at once, with all that waits for it. */
@@ -494,7 +505,7 @@ write_through(struct store_writer *w, const struct store_batch *b, uint64_t numb
     struct entry_list entries;
 
     pthread_mutex_lock(&w->lock);
-    wait_idle(w, false);
+    wait_idle(w);
     take(w, &entries);
     pthread_mutex_unlock(&w->lock);
     enum store_status status = apply(w->be, &entries, b, number, false);
@@ -551,11 +562,20 @@ check(struct store_writer *w, const struct store_batch *b, size_t record_size)
     return status;
 }
 
+static enum store_status
+append_here(struct store_writer *w, uint8_t *buffer, size_t n, uint64_t number)
+{
+    const struct backend_ops *ops = w->be->ops;
+    enum store_status status = ops->append != NULL ? ops->append(w->be) : STORE_OK;
+
+    return status == STORE_OK ? wal_append(w->wal, buffer, n, number) : status;
+}
+
 /* Appends to the log, in the other segment if this one cannot grow. */
 static enum store_status
 append(struct store_writer *w, uint8_t *buffer, size_t n, uint64_t number)
 {
-    enum store_status status = wal_append(w->wal, buffer, n, number);
+    enum store_status status = append_here(w, buffer, n, number);
 
     if (status != STORE_FULL)
         return status;
@@ -563,7 +583,7 @@ append(struct store_writer *w, uint8_t *buffer, size_t n, uint64_t number)
     wal_fill(w->wal);
     status = make_room(w, wal_record_size(n));
     pthread_mutex_unlock(&w->lock);
-    return status == STORE_OK ? wal_append(w->wal, buffer, n, number) : status;
+    return status == STORE_OK ? append_here(w, buffer, n, number) : status;
 }
 
 enum store_status
@@ -601,16 +621,22 @@ bool
 writer_flush(struct store_writer *w)
 {
     pthread_mutex_lock(&w->lock);
-    wait_idle(w, true);
-    bool ok = STAILQ_EMPTY(&w->waiting);
+    /* Not until nothing waits: under load there is always more. */
+    uint64_t last = w->logged;
+    while (w->brought < last && !w->has_failed && (!w->is_full || w->is_busy)) {
+        w->is_hurried = true;
+        pthread_cond_signal(&w->work);
+        pthread_cond_wait(&w->done, &w->lock);
+    }
+    bool ok = w->brought >= last;
     pthread_mutex_unlock(&w->lock);
     return ok;
 }
 
 /* --- beginning and end --- */
 
-static enum store_status
-read_applied(struct backend *be, uint64_t *number_r)
+enum store_status
+writer_read_applied(struct backend *be, uint64_t *number_r)
 {
     struct key key = format_meta_key(META_APPLIED);
     struct backend_reader *r;
@@ -654,7 +680,7 @@ replay(struct store_writer *w)
     struct wal_report report;
     uint64_t applied;
 
-    if (read_applied(w->be, &applied) != STORE_OK)
+    if (writer_read_applied(w->be, &applied) != STORE_OK)
         return false;
     w->last = applied;
     if (!wal_replay(w->wal, applied, replay_batch, w, &report))
@@ -706,7 +732,8 @@ struct store_writer *
 writer_open(struct backend *be, const char *directory)
 {
     struct store_writer *w = mem_zalloc(sizeof *w);
-    const struct wal_options options = {directory, segment_size(directory)};
+    const struct wal_options options = {.directory = directory,
+                                        .segment_size = segment_size(directory)};
 
     w->be = be;
     STAILQ_INIT(&w->waiting);

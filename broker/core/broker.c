@@ -33,6 +33,7 @@ broker_new(const struct settings *settings, const struct env *env, uint64_t now)
     TAILQ_INIT(&b->settling);
     journal_init(&b->journal, b);
     reaper_init(&b->reaper);
+    pager_init(&b->pager);
     return b;
 }
 

@@ -8,6 +8,7 @@
 #include "broker/core/connection.h"
 #include "broker/core/env.h"
 #include "broker/core/journal.h"
+#include "broker/core/paging.h"
 #include "broker/core/reaper.h"
 #include "broker/core/recovery.h"
 #include "broker/core/timers.h"
@@ -22,6 +23,7 @@ struct settings {
     uint32_t consumer_max;          /* per channel; 0: no limit */
     uint64_t output_high_watermark; /* bytes */
     uint64_t queue_memory_max;      /* bytes of ready messages that a queue keeps in memory */
+    uint64_t messages_memory_max;   /* and that all queues do together */
 };
 
 /* One slot per connection, for handles that outlive it: slot number and generation. */
@@ -49,6 +51,7 @@ struct broker {
     bool tick_wanted;
     struct journal journal;
     struct reaper reaper;
+    struct pager pager;
     uint64_t last_page_id; /* given to a queue without an id of its own */
     bool publishers_wait;  /* some connections are held by HOLD_STORE */
     unsigned alarms; /* those that are set, of enum alarm */

@@ -16,7 +16,19 @@ chunk_new(struct queue *q, uint64_t first)
     c->head.first = first;
     c->refs = 1;
     q->refs++;
+    TAILQ_INIT(&c->replaces);
     TAILQ_INSERT_TAIL(&q->chunks, c, queue_link);
+    return c;
+}
+
+struct chunk *
+chunk_new_before(struct chunk *old)
+{
+    struct queue *q = old->queue;
+    struct chunk *c = chunk_new(q, old->head.first);
+
+    TAILQ_REMOVE(&q->chunks, c, queue_link);
+    TAILQ_INSERT_BEFORE(old, c, queue_link);
     return c;
 }
 
@@ -51,7 +63,7 @@ bool
 chunk_has_room(const struct chunk *c, uint64_t seq, uint64_t size)
 {
     return c->n_records == 0 ||
-           (c->weight + size <= CHUNK_FULL && seq - c->head.first <= CHUNK_SPAN_MAX);
+           (c->weight + size + CHUNK_RECORD_OVERHEAD <= CHUNK_FULL && seq - c->head.first <= CHUNK_SPAN_MAX);
 }
 
 void
@@ -69,7 +81,7 @@ chunk_add(struct chunk *c, struct message *m, uint64_t seq, uint64_t shared)
         .offset = (uint32_t)(seq - c->head.first),
         .address_len = m->address_len,
     };
-    c->weight += store_record_size(&c->records[c->n_records - 1]);
+    c->weight += store_record_size(&c->records[c->n_records - 1]) + CHUNK_RECORD_OVERHEAD;
     c->live++;
 }
 

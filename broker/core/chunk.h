@@ -20,9 +20,12 @@ enum chunk_state {
     CHUNK_OPEN,    /* collects messages, or waits for the next batch with what it has */
     CHUNK_WRITING, /* in the batch under way */
     CHUNK_STORED,
+    CHUNK_REPLACED, /* stored, and about to be replaced by one that has its messages with others' */
     CHUNK_DOOMED, /* stored, wanted by nobody, and to be deleted or being deleted */
     CHUNK_GONE,   /* not in the store; kept while a block refers to it */
 };
+
+TAILQ_HEAD(chunk_list, chunk);
 
 struct chunk {
     struct queue *queue; /* holds a reference until it is gone */
@@ -38,7 +41,8 @@ struct chunk {
 
     struct store_record *records; /* until it is stored; each holds a reference to its message */
     uint32_t n_records, cap_records;
-    uint64_t weight; /* bytes of the records */
+    uint64_t weight; /* bytes that they take in the store */
+    struct chunk_list replaces; /* smaller ones whose messages it has taken over; until it is stored */
 
     uint64_t *shared; /* ids of shared messages that it refers to, once it is stored */
     uint32_t n_shared;
@@ -49,13 +53,17 @@ struct chunk {
     TAILQ_ENTRY(chunk) queue_link; /* queue->chunks */
 };
 
-TAILQ_HEAD(chunk_list, chunk);
-
-/* Bytes of messages at which a chunk is full. */
-enum { CHUNK_FULL = 256 * 1024 };
+/*
+ * Bytes at which a chunk is full: with its head it then takes 64 pages of the store, neither more nor less,
+ * so that what one leaves fits the next.
+ */
+enum { CHUNK_FULL = 256 * 1024 - 128, CHUNK_RECORD_OVERHEAD = 24 };
 
 /* An empty, open chunk of the queue whose first message is to have this number. One reference. */
 struct chunk *chunk_new(struct queue *q, uint64_t first);
+
+/* The same, for messages of `old`, in front of which it comes in the queue's list. */
+struct chunk *chunk_new_before(struct chunk *old);
 
 /* A chunk that recovery has found. */
 struct chunk *chunk_recovered(struct queue *q, const struct chunk_head *head,

@@ -99,6 +99,8 @@ read_flags(struct reader *r, struct definition *d)
 {
     uint8_t flags = read_u8(r);
 
+    r->bad |= (flags & ~(FLAG_DURABLE | FLAG_AUTO_DELETE | FLAG_INTERNAL | FLAG_TO_EXCHANGE)) != 0;
+
     d->durable = (flags & FLAG_DURABLE) != 0;
     d->auto_delete = (flags & FLAG_AUTO_DELETE) != 0;
     d->internal = (flags & FLAG_INTERNAL) != 0;

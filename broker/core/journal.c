@@ -222,10 +222,48 @@ journal_add(struct journal *j, struct queue *q, struct message *m, uint64_t seq,
         return NULL;
     struct chunk *c = open_chunk(j, q, seq, size);
     chunk_add(c, m, seq, shared);
-    j->behind += size;
+    j->behind += size + CHUNK_RECORD_OVERHEAD;
     if (shared != 0)
         find_shared(j, shared)->refs++;
     return c;
+}
+
+struct chunk *
+journal_merge(struct journal *j, struct chunk *first)
+{
+    struct chunk *c = chunk_new_before(first);
+
+    TAILQ_INSERT_TAIL(&j->waiting.chunks, c, link);
+    want_batch(j);
+    return c;
+}
+
+void
+journal_move(struct journal *j, struct chunk *to, struct message *m, uint64_t seq)
+{
+    uint64_t before = to->weight;
+
+    chunk_add(to, m, seq, 0);
+    j->behind += to->weight - before;
+}
+
+void
+journal_replace(struct chunk *to, struct chunk *from)
+{
+    from->state = CHUNK_REPLACED;
+    TAILQ_INSERT_TAIL(&to->replaces, from, link);
+}
+
+/* The chunk that was to replace others never comes: they stay what they were. */
+static void
+keep_replaced(struct chunk *c)
+{
+    struct chunk *old;
+
+    while ((old = TAILQ_FIRST(&c->replaces)) != NULL) {
+        TAILQ_REMOVE(&c->replaces, old, link);
+        old->state = CHUNK_STORED;
+    }
 }
 
 /* A chunk is not, or no longer, in the store. */
@@ -234,6 +272,7 @@ chunk_gone(struct journal *j, struct chunk *c)
 {
     struct queue *q = c->queue;
 
+    keep_replaced(c);
     c->state = CHUNK_GONE;
     if (c->is_dirty)
         TAILQ_REMOVE(&j->dirty, c, dirty_link);
@@ -298,7 +337,7 @@ settled(struct journal *j, struct chunk *c)
 void
 journal_settle(struct journal *j, struct chunk *c, uint64_t seq, uint64_t body_len)
 {
-    if (j->store == NULL || c->state >= CHUNK_DOOMED)
+    if (j->store == NULL || c->state >= CHUNK_REPLACED)
         return;
     if (c->state == CHUNK_OPEN) {
         uint64_t shared = chunk_drop_record(c, seq);
@@ -509,7 +548,7 @@ put_shared(struct journal *j, struct store_batch *b, const struct chunk *c)
 static void
 put_chunks(struct journal *j, struct store_batch *b)
 {
-    struct chunk *c, *next;
+    struct chunk *c, *next, *old;
 
     TAILQ_FOREACH_SAFE (c, &j->flying.chunks, link, next) {
         if (c->queue->open == c)
@@ -517,10 +556,16 @@ put_chunks(struct journal *j, struct store_batch *b)
         if (!chunk_seal(c)) {
             TAILQ_REMOVE(&j->flying.chunks, c, link);
             j->behind -= c->weight;
+            while ((old = TAILQ_FIRST(&c->replaces)) != NULL) {
+                TAILQ_REMOVE(&c->replaces, old, link);
+                doom(j, old, &j->doomed);
+            }
             chunk_gone(j, c);
             continue;
         }
         c->state = CHUNK_WRITING;
+        TAILQ_FOREACH (old, &c->replaces, link)
+            store_del_chunk(b, &old->head);
         put_shared(j, b, c);
         store_put_chunk(b, &c->head, c->records);
     }
@@ -715,8 +760,14 @@ note_shared(struct journal *j, struct chunk *c)
 static void
 chunk_stored(struct journal *j, struct chunk *c)
 {
+    struct chunk *old;
+
     TAILQ_REMOVE(&j->flying.chunks, c, link);
     j->behind -= c->weight;
+    while ((old = TAILQ_FIRST(&c->replaces)) != NULL) {
+        TAILQ_REMOVE(&c->replaces, old, link);
+        chunk_gone(j, old);
+    }
     note_shared(j, c);
     chunk_release_records(c);
     c->state = CHUNK_STORED;
@@ -728,7 +779,8 @@ chunk_stored(struct journal *j, struct chunk *c)
         doom(j, c, &j->doomed);
     else if (c->n_dead != 0)
         mark_dirty(j, c);
-    paging_check(c->queue);
+    if (c->queue->ready.resident > c->queue->page_at)
+        paging_check(c->queue);
 }
 
 static void
@@ -957,6 +1009,12 @@ journal_recovered_references(struct journal *j, struct chunk *c, const uint64_t 
         return;
     c->shared = mem_dup(ids, n * sizeof *ids);
     c->n_shared = n;
+    journal_recovered_orphan(j, ids, n);
+}
+
+void
+journal_recovered_orphan(struct journal *j, const uint64_t *ids, uint32_t n)
+{
     for (uint32_t i = 0; i < n; i++) {
         struct shared *sh = find_shared(j, ids[i]);
         if (sh == NULL)

@@ -142,6 +142,15 @@ void journal_del_definition(struct journal *j, uint64_t id);
 struct chunk *journal_add(struct journal *j, struct queue *q, struct message *m, uint64_t seq,
                           uint64_t shared);
 
+/*
+ * A new chunk for messages that are stored in smaller ones, of which this is the first; to be filled by
+ * journal_move(). It is written by the next batch, which deletes the others.
+ */
+struct chunk *journal_merge(struct journal *j, struct chunk *first);
+void journal_move(struct journal *j, struct chunk *to, struct message *m, uint64_t seq);
+/* All messages of this one have been moved. */
+void journal_replace(struct chunk *to, struct chunk *from);
+
 /* An id by which several chunks may refer to one large message. */
 uint64_t journal_share(struct journal *j);
 
@@ -202,6 +211,8 @@ journal_is_behind(const struct journal *j)
 
 void journal_recovered_id(struct journal *j, uint64_t id);
 void journal_recovered_shared(struct journal *j, uint64_t id);
+/* A chunk that nobody owns, but is kept, refers to these. */
+void journal_recovered_orphan(struct journal *j, const uint64_t *ids, uint32_t n);
 /* The chunk refers to these. */
 void journal_recovered_references(struct journal *j, struct chunk *c, const uint64_t *ids, uint32_t n);
 /* All chunks are there: shared messages that none refers to go. */

@@ -13,7 +13,8 @@
 #include "protocol/props.h"
 
 enum {
-    LOADS_MAX = 8, /* chunks of a queue on their way back at the same time */
+    LOADS_MAX = 64, /* chunks of a queue on their way back at the same time */
+    MERGE_MIN = CHUNK_FULL / 4, /* bytes of a chunk that is worth a place of its own */
 };
 
 /* Blocks first .. last of a queue on their way out, one behind the other. Each message is held by a
@@ -42,7 +43,17 @@ broker_of(const struct queue *q)
 static uint64_t
 budget(const struct queue *q)
 {
-    return broker_of(q)->settings->queue_memory_max;
+    uint64_t own = broker_of(q)->settings->queue_memory_max, share = broker_of(q)->pager.budget;
+
+    return own < share ? own : share;
+}
+
+static uint64_t
+step(const struct queue *q)
+{
+    uint64_t half = budget(q) / 2;
+
+    return half < PAGING_STEP ? half : PAGING_STEP;
 }
 
 static struct message *
@@ -300,6 +311,77 @@ first_leaver(struct queue *q)
     return NULL;
 }
 
+/* True when the run's messages are exactly those of its chunk that are live. */
+static bool
+is_whole(const struct block *first, const struct run *run)
+{
+    const struct chunk *c = first->chunk;
+
+    return c != NULL && c->state == CHUNK_STORED && run->n == c->live && run->n_stored == run->n;
+}
+
+/* Moves a run's messages to another chunk; its blocks, too. */
+static void
+move_run(struct queue *q, struct block *first, const struct run *run, struct chunk *to)
+{
+    struct journal *j = &broker_of(q)->journal;
+    struct chunk *from = first->chunk;
+
+    journal_replace(to, from);
+    for (struct block *bl = first;; bl = TAILQ_NEXT(bl, link)) {
+        for (uint32_t i = bl->start; i < bl->end; i++) {
+            if (bl->slots[i] != NULL)
+                journal_move(j, to, bl->slots[i], bl->first + i);
+        }
+        to->refs++;
+        bl->chunk = to;
+        chunk_unref(from);
+        if (bl == run->last)
+            break;
+    }
+}
+
+static bool
+is_small(const struct block *first, const struct run *run)
+{
+    return is_whole(first, run) && run->cost < MERGE_MIN && !first->chunk->head.has_shared;
+}
+
+/*
+ * Small chunks, as a slow publisher makes them, would cost more memory each than their messages: what one
+ * chunk can take of them, from `first` on, becomes one, which can leave when it is stored. NULL when
+ * that has to wait, for that or for more of them; else the next block that is none of them.
+ */
+static struct block *
+merge(struct queue *q, struct block *first)
+{
+    struct block *bl = first;
+    uint64_t cost = 0;
+    unsigned n = 0;
+    struct run run;
+
+    for (; bl != NULL; bl = TAILQ_NEXT(run.last, link), n++) {
+        run = measure_run(bl);
+        if (!is_small(bl, &run) || bl->first + bl->end - first->first > CHUNK_SPAN_MAX ||
+            cost + run.cost > CHUNK_FULL)
+            break;
+        cost += run.cost;
+    }
+    if (bl == NULL || (n > 1 && cost < MERGE_MIN && bl->chunk != NULL && bl->chunk->state < CHUNK_STORED))
+        return NULL; /* the list ends with more of them */
+    if (n == 1) {
+        run = measure_run(first);
+        replace_by_paged(q, first, run.last);
+        return bl;
+    }
+    struct chunk *to = journal_merge(&broker_of(q)->journal, first->chunk);
+    for (struct block *from = first; from != bl; from = TAILQ_NEXT(run.last, link)) {
+        run = measure_run(from);
+        move_run(q, from, &run, to);
+    }
+    return NULL;
+}
+
 /* Lets the run that begins with this block leave, if it can; the next one, or NULL when that must wait. */
 static struct block *
 leave(struct queue *q, struct block *first)
@@ -313,27 +395,100 @@ leave(struct queue *q, struct block *first)
         return NULL;
     if (run.n == 0)
         return next;
-    if (c != NULL && c->state == CHUNK_STORED && run.n == c->live && run.n_stored == run.n)
+    if (is_small(first, &run))
+        return merge(q, first);
+    if (is_whole(first, &run))
         replace_by_paged(q, first, run.last);
-    else if (c == NULL && run.cost < CHUNK_FULL && next->chunk == NULL)
+    else if (c == NULL && run.cost < CHUNK_FULL && run.cost < budget(q) / 2 && next->chunk == NULL)
         return NULL; /* it will be more */
     else
         page_out(q, first, &run);
     return next;
 }
 
-void
-paging_check(struct queue *q)
+/* Whatever of the queue can leave does, down to what it may keep. */
+static void
+shrink(struct queue *q)
 {
-    struct backlog *b = &q->ready;
-
-    q->page_at = budget(q);
-    if (b->resident <= budget(q) || broker_of(q)->journal.store == NULL || q->deleted)
+    if (q->ready.resident <= budget(q) || broker_of(q)->journal.store == NULL || q->deleted)
         return;
     for (struct block *bl = first_leaver(q); bl != NULL;)
         bl = leave(q, bl);
-    if (b->resident + CHUNK_FULL > q->page_at)
-        q->page_at = b->resident + CHUNK_FULL;
+}
+
+/* --- all queues together --- */
+
+void
+pager_init(struct pager *pg)
+{
+    TAILQ_INIT(&pg->heavy);
+    pg->budget = UINT64_MAX;
+}
+
+static void
+weigh(struct pager *pg, struct queue *q)
+{
+    bool is_heavy = q->ready.resident >= PAGING_STEP;
+
+    if (is_heavy && !q->is_heavy) {
+        TAILQ_INSERT_TAIL(&pg->heavy, q, pager_link);
+        pg->n_heavy++;
+    } else if (!is_heavy && q->is_heavy) {
+        TAILQ_REMOVE(&pg->heavy, q, pager_link);
+        pg->n_heavy--;
+    }
+    q->is_heavy = is_heavy;
+    pg->memory -= q->pager_memory;
+    q->pager_memory = is_heavy ? q->ready.resident : 0;
+    pg->memory += q->pager_memory;
+}
+
+/* All have together more than they may: each gets an equal share. */
+static void
+share_out(struct broker *b)
+{
+    struct pager *pg = &b->pager;
+    uint64_t max = b->settings->messages_memory_max;
+    struct queue *q, *next;
+
+    TAILQ_FOREACH_SAFE (q, &pg->heavy, pager_link, next)
+        weigh(pg, q);
+    if (pg->memory <= max) {
+        if (pg->memory <= max / 2)
+            pg->budget = UINT64_MAX;
+        return;
+    }
+    pg->budget = max / pg->n_heavy;
+    if (pg->budget < PAGING_STEP)
+        pg->budget = PAGING_STEP;
+    TAILQ_FOREACH (q, &pg->heavy, pager_link)
+        shrink(q);
+}
+
+void
+paging_check(struct queue *q)
+{
+    struct broker *b = broker_of(q);
+
+    weigh(&b->pager, q);
+    if (b->pager.memory > b->settings->messages_memory_max)
+        share_out(b);
+    else
+        shrink(q);
+    q->page_at = q->ready.resident + step(q);
+}
+
+void
+paging_enter(struct queue *q)
+{
+    q->page_at = step(q);
+}
+
+void
+paging_leave(struct queue *q)
+{
+    weigh(&broker_of(q)->pager, q);
+    q->page_at = step(q);
 }
 
 /* --- in --- */
@@ -346,8 +501,10 @@ message_from(const struct store_record *r)
     struct slice props = slice_of(r->bytes + r->address_len, r->props_len);
     struct amqp_props decoded;
 
-    /* What has a right checksum is what we wrote, which was checked when it came in. */
-    if (!amqp_props_decode(props, &decoded))
+    /* What has a right checksum is what we wrote, which was checked when it came in; but still. */
+    if (r->address_len < 2 || r->bytes[0] + 2U > r->address_len ||
+        r->bytes[0] + 2U + r->bytes[r->bytes[0] + 1] != r->address_len ||
+        !amqp_props_decode(props, &decoded))
         return NULL;
     struct message *m = message_new(address, props, r->body_len);
     if (m == NULL)

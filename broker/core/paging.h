@@ -1,6 +1,8 @@
 #ifndef CONEY_CORE_PAGING_H
 #define CONEY_CORE_PAGING_H
 
+#include <bsd/sys/queue.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct block;
@@ -13,6 +15,23 @@ struct queue;
  * what is live of a stored chunk just go, others are written to the paging space first. They come back,
  * through the store's reader, ahead of those who consume.
  */
+
+/* The queues that have much in memory, for their share of what all may have together. */
+struct pager {
+    TAILQ_HEAD(, queue) heavy;
+    uint64_t n_heavy;
+    uint64_t memory;  /* that they took when each was looked at last */
+    uint64_t budget;  /* of each, while they are too many for all to have their own */
+};
+
+void pager_init(struct pager *pg);
+
+/* A new queue; and one that gives up all that it has. */
+void paging_enter(struct queue *q);
+void paging_leave(struct queue *q);
+
+/* A queue's memory is looked at when it has grown by so much, or by less if it may not have much. */
+#define PAGING_STEP UINT64_C(131072)
 
 /* The queue's backlog has grown, or a chunk of it has been stored: lets blocks leave if it is over its budget. */
 void paging_check(struct queue *q);

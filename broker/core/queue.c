@@ -33,7 +33,7 @@ queue_new(struct vhost *v, struct slice name, bool durable, bool auto_delete,
     q->owner = owner;
     q->id = id;
     q->page_id = id != 0 ? id : ++v->broker->last_page_id | TRANSIENT_PAGE_IDS;
-    q->page_at = v->broker->settings->queue_memory_max;
+    paging_enter(q);
     backlog_init(&q->ready);
     TAILQ_INIT(&q->chunks);
     TAILQ_INIT(&q->gets);
@@ -115,6 +115,7 @@ queue_delete(struct queue *q)
     drop_consumers(&q->ready_consumers);
     drop_consumers(&q->blocked_consumers);
     reaper_take(&q->vhost->broker->reaper, q);
+    paging_leave(q);
     undefine(q);
     while ((g = TAILQ_FIRST(&q->gets)) != NULL)
         channel_finish_get(g);

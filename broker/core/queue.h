@@ -49,6 +49,9 @@ struct queue {
     uint8_t n_loading;  /* blocks on their way back, and the memory that they will take */
     uint64_t loading_cost;
     uint64_t page_at; /* resident memory from which paging_check() may do something */
+    bool is_heavy;    /* on the pager's list, with this much memory */
+    uint64_t pager_memory;
+    TAILQ_ENTRY(queue) pager_link;
     struct get_list gets; /* basic.gets that wait for the first message to come back */
     uint64_t n_unacked;
     uint32_t n_consumers;

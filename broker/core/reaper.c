@@ -43,7 +43,7 @@ reaper_take(struct reaper *r, struct queue *q)
     TAILQ_INIT(&reap->backlog.blocks);
     TAILQ_CONCAT(&reap->backlog.blocks, &q->ready.blocks, link);
     backlog_init(&q->ready);
-    q->page_at = q->vhost->broker->settings->queue_memory_max;
+    paging_leave(q);
     TAILQ_INSERT_TAIL(&r->reaps, reap, link);
     broker_want_tick(q->vhost->broker);
 }

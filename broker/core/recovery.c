@@ -192,6 +192,7 @@ on_chunk(void *ctx, const struct chunk_head *head, const struct chunk_dead *dead
 
     journal_recovered_id(j, head->queue);
     if (q == NULL) {
+        journal_recovered_orphan(j, shared, n_shared);
         rec->n_orphans++;
         rec->orphaned += head->n;
         return;

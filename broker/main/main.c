@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "broker/main/accounts.h"
 #include "broker/main/config.h"
+#include "broker/main/offline.h"
 #include "broker/net/listener.h"
 #include "broker/net/loop.h"
 #include "broker/net/monitor.h"
@@ -29,6 +30,8 @@ struct arguments {
     const char *config_file, *data_dir, *ready_file;
     const char **sets;
     size_t n_sets;
+    int (*offline)(const char *directory); /* instead of serving, on offline_dir */
+    const char *offline_dir;
 };
 
 struct daemon {
@@ -49,18 +52,34 @@ usage(FILE *to)
 {
     fprintf(to,
             "usage: coneyd [-c FILE] [--set KEY=VALUE]... [--data-dir DIR] [--ready-file FILE]\n"
+            "       coneyd --check DIR | --dump DIR | --compact DIR\n"
             "       coneyd --help | --version\n");
+}
+
+static void
+set_offline(struct arguments *a, int (*what)(const char *directory), const char *directory)
+{
+    if (a->offline != NULL) {
+        fprintf(stderr, "coneyd: --check, --dump and --compact are done one at a time\n");
+        usage(stderr);
+        exit(EXIT_USAGE);
+    }
+    a->offline = what;
+    a->offline_dir = directory;
 }
 
 static void
 parse_arguments(struct arguments *a, int argc, char **argv)
 {
-    enum { SET = 256, DATA_DIR, READY_FILE, HELP, VERSION_ };
+    enum { SET = 256, DATA_DIR, READY_FILE, CHECK, DUMP, COMPACT, HELP, VERSION_ };
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"set", required_argument, NULL, SET},
         {"data-dir", required_argument, NULL, DATA_DIR},
         {"ready-file", required_argument, NULL, READY_FILE},
+        {"check", required_argument, NULL, CHECK},
+        {"dump", required_argument, NULL, DUMP},
+        {"compact", required_argument, NULL, COMPACT},
         {"help", no_argument, NULL, HELP},
         {"version", no_argument, NULL, VERSION_},
         {NULL, 0, NULL, 0},
@@ -81,6 +100,15 @@ parse_arguments(struct arguments *a, int argc, char **argv)
             break;
         case READY_FILE:
             a->ready_file = optarg;
+            break;
+        case CHECK:
+            set_offline(a, offline_check, optarg);
+            break;
+        case DUMP:
+            set_offline(a, offline_dump, optarg);
+            break;
+        case COMPACT:
+            set_offline(a, offline_compact, optarg);
             break;
         case HELP:
             usage(stdout);
@@ -138,6 +166,7 @@ fill_settings(struct daemon *d)
             c->consumer_max_per_channel == CONFIG_INFINITY ? 0 : c->consumer_max_per_channel,
         .output_high_watermark = c->output_high_watermark,
         .queue_memory_max = c->queue_memory_max,
+        .messages_memory_max = c->messages_memory_max,
     };
 }
 
@@ -345,6 +374,10 @@ main(int argc, char **argv)
     struct daemon d = {0};
 
     parse_arguments(&d.args, argc, argv);
+    if (d.args.offline != NULL) {
+        free(d.args.sets);
+        return d.args.offline(d.args.offline_dir);
+    }
     bool ok = start(&d);
     if (ok) {
         log_info("%s %s is ready", d.config.product_name, PACKAGE_VERSION);

@@ -23,7 +23,12 @@ PERSISTENT, TRANSIENT = 2, 1
 
 
 class Refused(Exception):
-    """The broker has closed a channel or the connection."""
+    """The broker has closed a channel or the connection, or says what it should not. code: its reply code, if any."""
+
+    code = None
+
+
+NOT_DONE = 506  # reply code for what the broker will not do because its store has failed
 
 
 class Stuck(Exception):
@@ -136,7 +141,9 @@ class Client:
 
     def handle(self, method):
         if method.name in ("channel.close", "connection.close"):
-            raise Refused(f"{method.name}: {method.reply_code} {method.reply_text}")
+            refused = Refused(f"{method.name}: {method.reply_code} {method.reply_text}")
+            refused.code = method.reply_code
+            raise refused
         if method.name in ("connection.blocked", "connection.unblocked"):
             self.blocked = method.name == "connection.blocked"
             self.ledger.counters["blocked"] += self.blocked
@@ -495,8 +502,11 @@ class TxActor(Actor):
             self.wait(self.CHANNEL, "tx.commit-ok")
             self.ledger.commit_ok(tx)
             self.tx = None
-        except Refused:
-            self.ledger.commit_unknown(tx)
+        except Refused as refused:
+            if refused.code == NOT_DONE:
+                self.ledger.commit_refused(tx)
+            else:
+                self.ledger.commit_unknown(tx)
             raise
 
     def on_method(self, method):
@@ -539,7 +549,13 @@ class Emptier(Actor):
             self.bring_about_the_kill()
 
     def answer(self, name):
-        self.wait(1, name)
+        try:
+            self.wait(1, name)
+        except Refused as refused:
+            if refused.code == NOT_DONE:
+                self.ledger.leaving_refused(self.queue)
+                self.asked = False
+            raise
         self.asked = False
 
     def on_method(self, method):

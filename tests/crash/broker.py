@@ -1,5 +1,6 @@
 """A coneyd that is started, stopped, paused and killed again and again on one data directory."""
 
+import datetime
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ START_TIMEOUT = 60  # seconds; recovery under sanitizers on a busy machine inclu
 STOP_TIMEOUT = 60
 
 SANITIZER_SIGNS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:")
+# From such a line on nothing more may get to the disk.
+STORE_SIGNS = ("store: writing has failed", "store: no space on the disk")
 
 
 class BrokerError(Exception):
@@ -27,7 +30,7 @@ class Broker:
         self.environment = environment
         self.process = self.address = self.killed_at = None
         self.pauses = None, 0.0  # since when it is paused, how long it was before; replaced as a whole
-        self.log_checked = 0
+        self.log_checked = self.log_launched = 0  # how far the log was looked at; how long it was at the last launch
         self.lock = threading.Lock()
         self.log_file.touch()
 
@@ -44,6 +47,7 @@ class Broker:
         for setting in self.settings:
             command += ["--set", setting]
         self.killed_at = None
+        self.log_launched = self.log_file.stat().st_size
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                             env={**os.environ, **self.environment, **(environment or {})})
@@ -133,6 +137,27 @@ class Broker:
             self.log_checked += len(text)
         return [line for line in text.decode(errors="replace").splitlines()
                 if any(sign in line for sign in SANITIZER_SIGNS) or (critical_is_one and "[critical]" in line.lower())]
+
+    def lines_since_launch(self):
+        with open(self.log_file, "rb") as log:
+            log.seek(self.log_launched)
+            return log.read().decode(errors="replace").splitlines()
+
+    def store_trouble_at(self):
+        """When, by clock(), the store of the process that was launched last could not write any more, or None. After a
+        pause the answer may be too early."""
+        for line in self.lines_since_launch():
+            if any(sign in line for sign in STORE_SIGNS):
+                date, clock, _ = line.split(" ", 2)
+                ago = time.time() - datetime.datetime.fromisoformat(f"{date} {clock[:-2]}:{clock[-2:]}").timestamp()
+                return self.clock() - ago
+        return None
+
+    def refusal(self):
+        """Why a process that was launched has ended before it served, from its log; None when that was no refusal."""
+        if self.process.poll() is None or self.process.returncode <= 0:
+            return None
+        return next((line for line in self.lines_since_launch() if "[error]" in line or "[critical]" in line), None)
 
     def last_lines(self, n=40):
         return self.log_file.read_text(errors="replace").splitlines()[-n:]

@@ -61,6 +61,7 @@ REASONS = {
     "purged": "purge",
     QUEUE_GONE: "delete",
     "rolled back": "tx",
+    "refused": "tx",
     "not committed before the kill": "tx",
     "transient, and the broker was restarted": "phantom",
     "missing from a full drain": "phantom",
@@ -105,7 +106,7 @@ class Copy:
     """A message in one queue."""
 
     __slots__ = ("message", "queue", "state", "sure", "in_doubt", "exposure", "delivered_at", "seen_epoch",
-                 "acked_epoch", "acked_at", "settled")
+                 "acked_epoch", "acked_at", "acked_by", "settled")
 
     def __init__(self, message, queue, in_doubt=False):
         self.message, self.queue = message, queue
@@ -117,6 +118,7 @@ class Copy:
         self.seen_epoch = -1  # the last epoch in which one did
         self.acked_epoch = None
         self.acked_at = None  # when the broker had processed the acknowledgement
+        self.acked_by = None  # the transaction
         self.settled = None  # reason
 
     def must_come(self):
@@ -136,7 +138,7 @@ class Queue:
         self.past = collections.defaultdict(bytearray)  # publisher -> reason of each number that is settled
         self.bindings = {}  # by exchange, key -> state
         self.leaving_for = None  # publisher whose purge or delete is not answered yet
-        self.consumed = False  # consumers were here in this epoch
+        self.readers = 0  # consumers that were here in this epoch
         self.bytes = 0
 
 
@@ -161,6 +163,7 @@ class Ledger:
 
     def __init__(self, run, clock, lazy_window=1.0):
         self.run, self.clock = run, clock
+        self.cuts = False  # the broker may cut connections, with deliveries that nobody has seen yet
         self.lazy_window = lazy_window  # seconds within which a processed ack may be forgotten; None: it always may
         self.round = self.epoch = 0
         self.queues, self.exchanges = {}, {}
@@ -362,7 +365,7 @@ class Ledger:
             for copy in tx.copies:
                 copy.state = READY
             for copy in tx.acks:
-                copy.state, copy.acked_epoch, copy.acked_at = ACKED, self.epoch, None
+                copy.state, copy.acked_epoch, copy.acked_at, copy.acked_by = ACKED, self.epoch, None, tx
 
     def commit_ok(self, tx):
         with self.lock:
@@ -374,6 +377,8 @@ class Ledger:
             self.counters["confirmed"] += len({copy.message for copy in tx.copies})
             self.counters["acked"] += len(tx.acks)
             for copy in tx.acks:
+                if copy.acked_by is not tx:
+                    self.violate("ack", f"{copy} has come again although its acknowledgement was committed")
                 self._settle(copy, "acknowledged")
 
     def commit_unknown(self, tx):
@@ -382,6 +387,17 @@ class Ledger:
             if tx in self.unanswered_txs:
                 self.unanswered_txs.discard(tx)
                 self.doubtful_txs.append(tx)
+
+    def commit_refused(self, tx):
+        """The broker has said that nothing of it will happen."""
+        with self.lock:
+            self.unanswered_txs.discard(tx)
+            self.counters["refused"] += 1
+            for copy in tx.copies:
+                self._settle(copy, "refused")
+            for copy in tx.acks:
+                if copy.acked_by is tx and copy.state == ACKED:
+                    copy.state, copy.acked_epoch, copy.acked_by = READY, None, None
 
     def rollback_sent(self, tx):
         """From now on the publishes must not come; the acknowledgements have never been."""
@@ -395,7 +411,7 @@ class Ledger:
     def reader(self, queue, strict=False):
         """Before basic.consume or basic.get is sent."""
         with self.lock:
-            queue.consumed = True
+            queue.readers += 1
             return Reader(queue, strict)
 
     def delivered(self, reader, body, redelivered, message_id=None, persistent=None):
@@ -444,10 +460,11 @@ class Ledger:
         if copy.state == UNCOMMITTED:
             self.violate("tx", f"{copy} has come before tx.commit was sent")
         elif copy.state == ACKED:
-            if copy.acked_epoch == self.epoch:
+            # A commit that is refused gives back what it was to acknowledge, perhaps before its answer is read.
+            if copy.acked_epoch == self.epoch and copy.acked_by not in self.unanswered_txs:
                 self.violate("ack", f"{copy} has come again after its acknowledgement, without a restart")
-            self.counters["duplicated"] += 1
-            copy.state = READY
+            self.counters["duplicated"] += copy.acked_epoch != self.epoch
+            copy.state, copy.acked_by = READY, None
         elif copy.state == LEAVING and copy.queue.leaving_for is None:
             copy.state = READY  # the purge has not happened
 
@@ -465,7 +482,8 @@ class Ledger:
     def _judge_flag(self, copy, redelivered):
         if redelivered:
             self.counters["redelivered"] += 1
-            if copy.exposure == NEVER and copy.delivered_at is None:
+            unseen = self.cuts and copy.queue.readers > 1
+            if copy.exposure == NEVER and copy.delivered_at is None and not unseen:
                 self.violate("flag", f"{copy} comes redelivered and has never been delivered")
         elif copy.delivered_at is not None:
             self.violate("flag", f"{copy} comes again and is not redelivered")
@@ -476,7 +494,7 @@ class Ledger:
         """Before an acknowledgement (or a reject without requeue) is sent."""
         with self.lock:
             for copy in copies:
-                copy.state, copy.acked_epoch, copy.acked_at = ACKED, self.epoch, None
+                copy.state, copy.acked_epoch, copy.acked_at, copy.acked_by = ACKED, self.epoch, None, None
                 self.counters["acked"] += 1
 
     def acks_processed(self, copies):
@@ -521,6 +539,16 @@ class Ledger:
             else:
                 copy.in_doubt = True
 
+    def leaving_refused(self, queue):
+        """The broker has said that the purge or the delete will not happen."""
+        with self.lock:
+            self.counters["refused"] += 1
+            queue.leaving_for = None
+            queue.state = PRESENT
+            for copy in queue.copies.values():
+                if copy.state == LEAVING:
+                    copy.state = READY
+
     def _left(self, queue, reason):
         queue.leaving_for = None
         for copy in [c for c in queue.copies.values() if c.state == LEAVING]:
@@ -528,17 +556,20 @@ class Ledger:
 
     # the line
 
-    def crash(self, at, clean=False):
-        """The broker has ended at this time of the clock: killed, or (clean) stopped in good order."""
+    def crash(self, at, clean=False, trouble_at=None):
+        """The broker has ended at this time of the clock: killed, or (clean) stopped in good order. trouble_at: when its
+        store ceased to work."""
         with self.lock:
             horizon = None
             if self.lazy_window is not None:
                 horizon = at if clean else at - self.lazy_window
+                if trouble_at is not None:
+                    horizon = min(horizon, trouble_at - self.lazy_window)
             for queue in self.queues.values():
                 queue.leaving_for = None
                 for copy in list(queue.copies.values()):
                     self._cross(copy, horizon)
-                queue.consumed = False
+                queue.readers = 0
                 if not queue.durable:
                     queue.state = ABSENT
             self.in_flight.clear()
@@ -562,7 +593,7 @@ class Ledger:
             self._settle(copy, "acknowledged")
         elif on_disk(delivered_at):
             copy.exposure = CERTAINLY
-        elif copy.queue.consumed:
+        elif copy.queue.readers:
             copy.exposure = max(copy.exposure, PERHAPS)
 
     def _settle(self, copy, reason):

@@ -1,5 +1,6 @@
 #include "tests/unit/client.h"
 
+#include "broker/core/vhost.h"
 #include "protocol/props.h"
 
 struct fake_peer *
@@ -193,6 +194,188 @@ consume(struct fake_peer *p, uint16_t channel, const char *queue, const char *ta
     fake_run(p->fake);
     ck_assert_slice_eq(expect(p, channel, AMQP_basic_consume_ok)->basic_consume_ok.consumer_tag,
                        S(tag));
+}
+
+/* --- what is inside --- */
+
+/* ck_assert() tells another process where it is, each time: too slow for what is called so often. */
+#define CHECK(what)                                                                                \
+    do {                                                                                           \
+        if (!(what))                                                                               \
+            ck_abort_msg("%s", #what);                                                             \
+    } while (0)
+
+static void
+check_block(const struct block *bl)
+{
+    uint32_t n = 0, n_stored = 0;
+    uint64_t cost = 0;
+
+    for (uint32_t i = bl->start; i < bl->end; i++) {
+        const struct message *m = bl->slots[i];
+        if (m == NULL)
+            continue;
+        n++;
+        n_stored += bl->chunk != NULL && m->persistent;
+        cost += backlog_cost(m);
+    }
+    CHECK(bl->count == n);
+    CHECK(bl->n_stored == n_stored);
+    CHECK(bl->cost == cost);
+}
+
+static void
+check_chunks(const struct queue *q)
+{
+    const struct chunk *c;
+    uint64_t last = 0;
+
+    TAILQ_FOREACH(c, &q->chunks, queue_link)
+    {
+        CHECK(c->queue == q);
+        CHECK(c->head.first >= last); /* the same: one is to replace the other */
+        last = c->head.first;
+        if (c->state == CHUNK_STORED) {
+            CHECK(c->live + c->n_dead == c->head.n);
+            CHECK(c->dead_bytes <= c->head.bytes);
+        }
+    }
+}
+
+static void
+check_queue(const struct queue *q)
+{
+    const struct backlog *b = &q->ready;
+    size_t count = b->n_returned, n_paged = 0;
+    uint64_t resident = 0, front = 0, loading = 0, bytes = 0, last = 0;
+    unsigned n_loading = 0;
+    struct block *bl;
+
+    for (size_t i = 0; i < b->n_returned; i++) {
+        resident += backlog_cost(b->returned[i].message);
+        bytes += b->returned[i].message->body_len;
+    }
+    TAILQ_FOREACH(bl, &b->blocks, link)
+    {
+        CHECK(bl->first + bl->start >= last);
+        CHECK(bl->start < bl->end);
+        last = bl->first + bl->end;
+        count += bl->count;
+        if (bl->state >= BLOCK_PAGED) {
+            n_paged++;
+            n_loading += bl->state == BLOCK_LOADING;
+            loading += bl->state == BLOCK_LOADING ? bl->cost : 0;
+            continue;
+        }
+        check_block(bl);
+        for (uint32_t i = bl->start; i < bl->end; i++)
+            bytes += bl->slots[i] != NULL ? bl->slots[i]->body_len : 0;
+        resident += bl->cost;
+        if (n_paged == 0)
+            front += bl->cost;
+    }
+    CHECK(b->count == count);
+    CHECK(b->n_paged == n_paged);
+    CHECK(b->resident == resident);
+    CHECK(b->front == front);
+    CHECK(q->loading_cost == loading);
+    CHECK(q->n_loading >= n_loading);
+    CHECK(b->bytes >= bytes);
+    if (n_paged == 0)
+        CHECK(b->bytes == bytes);
+    CHECK(last <= q->last_seq + 1);
+    check_chunks(q);
+}
+
+void
+check_queues(struct fake *f)
+{
+    for (struct queue *q = fake_vhost(f)->queues; q != NULL; q = q->hh.next)
+        check_queue(q);
+}
+
+void
+check_drained(struct fake *f, const char *queue)
+{
+    const struct queue *q = vhost_find_queue(fake_vhost(f), S(queue));
+
+    ck_assert_ptr_nonnull(q);
+    ck_assert_uint_eq(q->ready.count, 0);
+    ck_assert_uint_eq(q->ready.bytes, 0);
+    ck_assert_uint_eq(q->ready.resident, 0);
+    ck_assert_uint_eq(q->ready.front, 0);
+    ck_assert_uint_eq(q->ready.n_paged, 0);
+    ck_assert_uint_eq(q->n_loading, 0);
+    ck_assert_uint_eq(q->loading_cost, 0);
+    ck_assert_uint_eq(q->n_unacked, 0);
+    ck_assert(TAILQ_EMPTY(&q->chunks));
+    ck_assert_uint_eq(q->n_purged, 0);
+}
+
+static void
+count_next_id(void *ctx, uint64_t id)
+{
+    (void)ctx, (void)id;
+}
+
+static void
+count_definition(void *ctx, uint64_t id, uint8_t kind, struct slice payload)
+{
+    struct stored *n = ctx;
+
+    (void)id, (void)kind, (void)payload;
+    n->definitions++;
+}
+
+static void
+count_state(void *ctx, uint64_t queue, const struct store_queue_state *state)
+{
+    struct stored *n = ctx;
+
+    (void)queue, (void)state;
+    n->states++;
+}
+
+static void
+count_chunk(void *ctx, const struct chunk_head *head, const struct chunk_dead *dead,
+            const uint64_t *shared, uint32_t n_shared)
+{
+    struct stored *n = ctx;
+
+    (void)shared, (void)n_shared;
+    n->chunks++;
+    n->messages += head->n - (dead != NULL ? dead->n : 0);
+    n->dead += dead != NULL;
+}
+
+static void
+count_shared(void *ctx, uint64_t id)
+{
+    struct stored *n = ctx;
+
+    (void)id;
+    n->shared++;
+}
+
+struct stored
+count_stored(struct fake *f)
+{
+    struct stored n = {0};
+    const struct store_recovery steps = {
+        .ctx = &n,
+        .next_id = count_next_id,
+        .definition = count_definition,
+        .queue_state = count_state,
+        .chunk = count_chunk,
+        .shared = count_shared,
+    };
+    struct store_damage damage;
+
+    ck_assert_int_eq(store_recover(f->store, &steps, &damage), STORE_OK);
+    ck_assert_uint_eq(damage.definitions + damage.queue_states + damage.chunks + damage.dead_sets +
+                          damage.shared,
+                      0);
+    return n;
 }
 
 /* --- tables --- */

@@ -81,6 +81,19 @@ void declare_exchange(struct fake_peer *p, const char *exchange, const char *typ
 void consume(struct fake_peer *p, uint16_t channel, const char *queue, const char *tag,
              bool no_ack);
 
+/* Everything that the default vhost's queues say of their messages agrees with what is there. */
+void check_queues(struct fake *f);
+
+/* Nothing of the queue's messages is counted or kept any more. */
+void check_drained(struct fake *f, const char *queue);
+
+/* Rows in the store, by what they are. */
+struct stored {
+    unsigned definitions, states, chunks, messages, dead, shared;
+};
+
+struct stored count_stored(struct fake *f);
+
 /* A table of one pair, or two; in memory of its own that the next 16 calls leave alone. */
 struct slice table_of(const char *key, struct amqp_value value);
 struct slice table_of2(const char *key, struct amqp_value value, const char *key2,

@@ -111,6 +111,7 @@ init(struct fake *f, struct store *s)
                 .handshake_timeout = 10000,
                 .output_high_watermark = 1048576,
                 .queue_memory_max = UINT64_MAX,
+                .messages_memory_max = UINT64_MAX,
             },
     };
     TAILQ_INIT(&f->peers);
