@@ -259,7 +259,8 @@ find_dead(struct scan *s, struct looked *c)
     if (status == STORE_ABSENT)
         return;
     c->has_dead = status == STORE_OK && format_unframe(key_slice(&key), value, &payload) &&
-                  format_dead_decode(payload, c->head.span, &c->dead) && c->dead.n <= c->head.n;
+                  format_dead_decode(payload, c->head.span, &c->dead) && c->dead.n <= c->head.n &&
+                  c->dead.bytes <= c->head.bytes;
     if (!c->has_dead)
         problem(s,
                 "a dead set of queue %" PRIu64 " is damaged: up to %" PRIu32

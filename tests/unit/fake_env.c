@@ -145,10 +145,11 @@ fake_cut(struct fake_peer *p)
     p->connection = NULL;
 }
 
-void
+bool
 fake_end(struct fake *f, enum fake_end how)
 {
     struct fake_peer *p;
+    bool is_written = how == FAKE_STOP;
 
     TAILQ_FOREACH(p, &f->peers, link)
     fake_cut(p);
@@ -157,17 +158,21 @@ fake_end(struct fake *f, enum fake_end how)
     /* Writing what is paged out refers to queues. */
     if (f->store != NULL)
         store_finish(f->store);
+    is_written &= !f->broker->journal.is_full && !f->broker->journal.has_failed;
     broker_free(f->broker);
     f->broker = NULL;
     f->tick_wanted = false;
+    return is_written;
 }
 
-void
+bool
 fake_restart(struct fake *f, enum fake_end how)
 {
-    fake_end(f, how);
+    bool is_written = fake_end(f, how);
+
     if (!fake_start(f))
         die("the broker does not start again");
+    return is_written;
 }
 
 void

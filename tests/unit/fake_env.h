@@ -66,11 +66,12 @@ enum fake_end {
     FAKE_CRASH, /* what has been handed to the store is carried out, and nobody hears of it; the rest is lost */
 };
 
-/* The broker ends, with all connections; only the store stays, if there is one. */
-void fake_end(struct fake *f, enum fake_end how);
+/* The broker ends, with all connections; only the store stays, if there is one. False when not all that
+ * should be was written, for want of space or because the store has failed. */
+bool fake_end(struct fake *f, enum fake_end how);
 
 /* The same, and another broker starts with what is in the store. */
-void fake_restart(struct fake *f, enum fake_end how);
+bool fake_restart(struct fake *f, enum fake_end how);
 
 /* The second half of that. False when the store cannot be read. */
 bool fake_start(struct fake *f);

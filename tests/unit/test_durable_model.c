@@ -86,6 +86,7 @@ static enum maybe outcome;
 static uint64_t trace_seed;
 static unsigned trace_step;
 
+#define N (getenv("NN") ? (uint64_t)atoi(getenv("NN")) : 25)
 #define FAIL(...) fail_with(__LINE__, __VA_ARGS__)
 
 static _Noreturn void
@@ -568,10 +569,10 @@ step_publish(void)
     for (uint64_t n = 1 + prng_below(&g, chance(10) ? 60 : 3); n != 0; n--) {
         int queue = chance(15) ? -1 : (int)prng_below(&g, QUEUES);
         unsigned id = send_message(publisher, queue);
-        while (publisher->n_in != 0)
-            let_go();
         messages[id].confirm = ++last_confirm;
         add_copies(id, queue);
+        while (publisher->n_in != 0)
+            let_go();
     }
     if (chance(80))
         run();
@@ -831,7 +832,10 @@ step_restart(enum fake_end how)
 {
     if (how == FAKE_CRASH && chance(50))
         run(); /* so that it does not always lose what came last */
-    fake_restart(&fake, how);
+    if (getenv("TRACE"))
+        fprintf(stderr, "restart %d full %d fly %d\n", how, fake.broker->journal.is_full, fake.broker->journal.is_flying);
+    if (!fake_restart(&fake, how))
+        how = FAKE_CRASH;
     fake.store_is_held = false;
     model_restart(how);
     connect_all();
@@ -846,6 +850,16 @@ step_restart(enum fake_end how)
         for (unsigned k = q->head; k < q->n; k++) {
             sure += q->copies[k].state == READY && !q->copies[k].is_uncertain;
             perhaps += q->copies[k].state == READY && q->copies[k].is_uncertain;
+        }
+        if (getenv("TRACE") && (q->n_ready < sure || q->n_ready > sure + perhaps)) {
+            for (unsigned k = q->head; k < q->n; k++)
+                if (q->copies[k].state == READY)
+                    fprintf(stderr, "%u/%u ", q->copies[k].id, messages[q->copies[k].id].persistent);
+            fprintf(stderr, "\n");
+            struct queue *qq = vhost_find_queue(fake_vhost(&fake), S(q->name));
+            struct chunk *c;
+            TAILQ_FOREACH(c, &qq->chunks, queue_link)
+                fprintf(stderr, "chunk %d first %d n %d dead %d\n", c->state, (int)c->head.first, c->head.n, c->n_dead);
         }
         if (q->n_ready < sure || q->n_ready > sure + perhaps)
             FAIL("%s: %u messages after a restart, not %u to %u", q->name, q->n_ready, sure,
@@ -963,7 +977,7 @@ START_TEST(test_model)
         fake_fini(&fake);
         return;
     }
-    for (uint64_t seed = (uint64_t)_i * 25; seed < (uint64_t)(_i + 1) * 25; seed++) {
+    for (uint64_t seed = (uint64_t)_i * N; seed < (uint64_t)(_i + 1) * N; seed++) {
         begin(seed);
         for (trace_step = 1; trace_step <= STEPS; trace_step++)
             step();
