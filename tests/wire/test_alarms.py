@@ -80,7 +80,9 @@ def test_memory_alarm_comes_and_goes(broker, monkeypatch):
     # What the address sanitizer keeps of freed memory counts as used.
     monkeypatch.setenv("ASAN_OPTIONS", os.environ.get("ASAN_OPTIONS", "") +
                        ":quarantine_size_mb=1:allocator_release_to_os_interval_ms=0")
-    b = broker({"vm_memory_high_watermark.absolute": "160MiB"})
+    # Nothing is paged out, so that the backlog is felt.
+    b = broker({"vm_memory_high_watermark.absolute": "160MiB", "coney.queue_memory_max": "1TB",
+                "coney.messages_memory_max": "1TB"})
     publisher, other = b.open().channel(confirm=True), b.open().channel()
     queue = other.queue("backlog")
     taken = publish_until_blocked(publisher, queue, bytes(64 * 1024), "low on memory")
