@@ -40,7 +40,7 @@ work(void *arg)
 }
 
 struct workers *
-workers_new(unsigned n)
+workers_new(unsigned n, const char *name)
 {
     struct workers *w = mem_zalloc(sizeof *w + n * sizeof(pthread_t));
     sigset_t all, before;
@@ -58,6 +58,7 @@ workers_new(unsigned n)
             perror("pthread_create");
             exit(1);
         }
+        pthread_setname_np(w->threads[i], name);
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return w;

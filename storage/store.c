@@ -240,9 +240,9 @@ store_open(const struct store_options *o)
             store_close(s);
             return NULL;
         }
-        s->spaces[STORE_DURABLE].thread = workers_new(1);
-        s->spaces[STORE_PAGING].thread = workers_new(1);
-        s->reader = workers_new(1);
+        s->spaces[STORE_DURABLE].thread = workers_new(1, "store-writer");
+        s->spaces[STORE_PAGING].thread = workers_new(1, "store-paging");
+        s->reader = workers_new(1, "store-reader");
     }
     return s;
 }

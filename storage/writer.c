@@ -725,6 +725,7 @@ start_thread(struct store_writer *w)
         exit(1);
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_setname_np(w->thread, "store-database");
     w->has_thread = true;
 }
 

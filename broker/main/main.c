@@ -337,7 +337,7 @@ start(struct daemon *d)
         .nodelay = d->config.nodelay,
         .keepalive = d->config.keepalive,
     };
-    d->workers = workers_new(WORKERS);
+    d->workers = workers_new(WORKERS, "worker");
     d->loop = loop_new(&d->settings, &options, d->workers);
     catch_signals(d);
     if (!open_store(d))
