@@ -25,6 +25,22 @@ make_directory(const char *path)
     return false;
 }
 
+/* The same with all directories above it. */
+static bool
+make_path(const char *path)
+{
+    char *copy = mem_strdup(path);
+    bool ok = true;
+
+    for (char *slash = strchr(copy + 1, '/'); ok && slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        ok = make_directory(copy);
+        *slash = '/';
+    }
+    free(copy);
+    return ok && make_directory(path);
+}
+
 /* Two processes on one directory would each undo what the other does. */
 int
 store_lock(const char *directory, bool create)
@@ -187,7 +203,7 @@ open_backends(struct store *s, const struct store_options *o)
         s->spaces[STORE_DURABLE].backend = backend_memory_open();
         s->spaces[STORE_PAGING].backend = backend_memory_open();
     } else {
-        if (!make_directory(o->directory) || (s->lock = store_lock(o->directory, true)) < 0)
+        if (!make_path(o->directory) || (s->lock = store_lock(o->directory, true)) < 0)
             return false;
         if ((s->spaces[STORE_DURABLE].backend = open_durable(o)) == NULL ||
             (s->spaces[STORE_PAGING].backend = open_paging(o)) == NULL)
