@@ -59,6 +59,27 @@ open_file(const char *path, bool read_only)
     return fd;
 }
 
+/* A file whose name is not on the disk is not there after a power cut, whatever was synced into it. */
+static bool
+sync_names(const char *directory)
+{
+    static const char *const above[] = {".", "..", "../.."};
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < sizeof above / sizeof *above; i++) {
+        char *path = mem_printf("%s/%s", directory, above[i]);
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        /* What we may not read was not made by us. */
+        ok = fd < 0 ? errno == EACCES : fsync(fd) == 0;
+        if (!ok)
+            log_error("cannot sync the directory %s: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        free(path);
+    }
+    return ok;
+}
+
 static uint64_t
 new_salt(void)
 {
@@ -83,7 +104,7 @@ wal_open(const struct wal_options *o)
         ok = ok && (w->segments[i].fd >= 0 || (o->read_only && errno == ENOENT));
         free(path);
     }
-    if (ok)
+    if (ok && (o->read_only || sync_names(o->directory)))
         return w;
     wal_close(w);
     return NULL;
