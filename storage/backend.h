@@ -68,6 +68,10 @@ struct backend_ops {
     enum store_status (*next)(struct backend_reader *r, enum table t, struct slice after,
                               bool inclusive, struct slice *key_r, struct slice *value_r);
 
+    /* STORE_OK when rows that take so many bytes will find room on the disk: keeps it for them if need be.
+     * NULL: always. On the thread of who promises it. */
+    enum store_status (*room)(struct backend *be, uint64_t bytes);
+
     /* A consistent copy into an existing, empty directory, while it is in use. */
     enum store_status (*copy)(struct backend *be, const char *directory, bool compact);
     /* Bytes that the rows take on the disk, and of them bytes that are free for new rows. */

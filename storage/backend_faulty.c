@@ -166,6 +166,14 @@ faulty_copy(struct backend *be, const char *directory, bool compact)
     return f->inner->ops->copy(f->inner, directory, compact);
 }
 
+static enum store_status
+faulty_room(struct backend *be, uint64_t bytes)
+{
+    struct faulty *f = (struct faulty *)be;
+
+    return f->inner->ops->room != NULL ? f->inner->ops->room(f->inner, bytes) : STORE_OK;
+}
+
 static void
 faulty_usage(struct backend *be, uint64_t *used_r, uint64_t *free_r)
 {
@@ -198,6 +206,7 @@ static const struct backend_ops faulty_ops = {
     .next = faulty_next,
     .copy = faulty_copy,
     .usage = faulty_usage,
+    .room = faulty_room,
 };
 
 /* --- the text --- */

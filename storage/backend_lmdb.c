@@ -54,6 +54,8 @@ struct page_header {
 };
 _Static_assert(sizeof(struct page_header) == PAGE_HEADER, "as in mdb.c");
 
+enum { ROOM_STEP = 1 << 20 }; /* bytes by which the file is made longer, if there are as many */
+
 struct lmdb {
     struct backend be;
     MDB_env *env;
@@ -527,13 +529,17 @@ static void
 lmdb_usage(struct backend *be, uint64_t *used_r, uint64_t *free_r)
 {
     struct lmdb *lm = (struct lmdb *)be;
+    struct stat st;
     uint64_t n;
 
     int rc = count_free_pages(lm, 0, &n);
     if (rc != MDB_SUCCESS)
         failed(rc, "counting free pages");
-    *used_r = pages_in_use(lm) * lm->page_size;
-    *free_r = n * lm->page_size;
+    uint64_t used = pages_in_use(lm) * lm->page_size, size = used;
+    if (fstat(lm->fd, &st) == 0 && (uint64_t)st.st_size > used)
+        size = (uint64_t)st.st_size;
+    *used_r = size;
+    *free_r = n * lm->page_size + size - used;
 }
 
 static int
@@ -557,7 +563,9 @@ lmdb_copy(struct backend *be, const char *directory, bool compact)
     char *file = mem_printf("%s/data.mdb", directory);
 
     int rc = mdb_env_copy2(lm->env, directory, compact ? MDB_CP_COMPACT : 0);
-    /* LMDB does not sync it. */
+    /* LMDB lets everybody read it, and does not sync it. */
+    if (rc == MDB_SUCCESS && chmod(file, 0600) != 0)
+        rc = errno;
     if (rc == MDB_SUCCESS)
         rc = sync_path(file, O_RDONLY);
     if (rc == MDB_SUCCESS)
@@ -585,6 +593,29 @@ lmdb_close(struct backend *be)
     free(lm);
 }
 
+/*
+ * The file is made longer than it need be, with blocks of the disk: what has been promised to be brought
+ * here must not find the disk full. Of the pages that are free in the file half count, since large values
+ * need several in a row.
+ */
+static enum store_status
+lmdb_room(struct backend *be, uint64_t bytes)
+{
+    struct lmdb *lm = (struct lmdb *)be;
+    uint64_t used = pages_in_use(lm) * lm->page_size, n_free = 0;
+    struct stat st;
+
+    if (fstat(lm->fd, &st) != 0)
+        return STORE_OK;
+    uint64_t tail = (uint64_t)st.st_size > used ? (uint64_t)st.st_size - used : 0;
+    if (tail >= bytes || fallocate(lm->fd, 0, (off_t)used, (off_t)(bytes + ROOM_STEP)) == 0 ||
+        fallocate(lm->fd, 0, (off_t)used, (off_t)bytes) == 0 || errno != ENOSPC)
+        return STORE_OK;
+    if (count_free_pages(lm, 0, &n_free) != MDB_SUCCESS)
+        return STORE_OK;
+    return tail + n_free * lm->page_size / 2 >= bytes ? STORE_OK : STORE_FULL;
+}
+
 static const struct backend_ops lmdb_ops = {
     .name = "lmdb",
     .close = lmdb_close,
@@ -599,6 +630,7 @@ static const struct backend_ops lmdb_ops = {
     .next = lmdb_next,
     .copy = lmdb_copy,
     .usage = lmdb_usage,
+    .room = lmdb_room,
 };
 
 /*

@@ -121,7 +121,8 @@ same_rows(struct backend *a, struct backend *b)
 static bool
 compare_copy(struct backend *be, const struct paths *p)
 {
-    const struct lmdb_options options = {.directory = p->aside, .size_max = 64 << 20, .read_only = true, .alone = true};
+    const struct lmdb_options options = {
+        .directory = p->aside, .size_max = 64 << 20, .read_only = true, .alone = true};
     struct lmdb_report report;
 
     lmdb_verify(p->copied, LMDB_EVERYTHING, &report);

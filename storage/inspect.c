@@ -181,7 +181,8 @@ verify(struct inspect *in, const char *path)
 static bool
 open_rows(struct inspect *in, const char *store)
 {
-    const struct lmdb_options options = {.directory = store, .size_max = 64 << 20, .read_only = true, .alone = true};
+    const struct lmdb_options options = {
+        .directory = store, .size_max = 64 << 20, .read_only = true, .alone = true};
 
     in->be = backend_lmdb_open(&options);
     if (in->be == NULL)
@@ -261,8 +262,7 @@ inspect_next(struct inspect *in, enum table t, struct slice after, bool inclusiv
 {
     for (;;) {
         const struct row *row = next_in_log(&in->overlay[t], after, inclusive);
-        enum store_status status =
-            in->be->ops->next(in->r, t, after, inclusive, key_r, value_r);
+        enum store_status status = in->be->ops->next(in->r, t, after, inclusive, key_r, value_r);
         if (row == NULL || (status == STORE_OK && compare(*key_r, row->key) < 0) ||
             (status != STORE_OK && status != STORE_ABSENT))
             return status;

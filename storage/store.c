@@ -64,6 +64,21 @@ store_lock(const char *directory, bool create)
     return fd;
 }
 
+/* The database is there before the log gets its first record. */
+static bool
+has_log(const char *directory)
+{
+    bool found = false;
+
+    for (int i = 0; i < 2 && !found; i++) {
+        char *path = mem_printf("%s/wal-%d", directory, i);
+        struct stat st;
+        found = stat(path, &st) == 0 && st.st_size != 0;
+        free(path);
+    }
+    return found;
+}
+
 /* LMDB trusts its file; we look at it first. */
 static bool
 verify_file(const char *directory)
@@ -73,6 +88,12 @@ verify_file(const char *directory)
 
     lmdb_verify(path, LMDB_TREES, &report);
     free(path);
+    if (report.verdict == LMDB_ABSENT && has_log(directory)) {
+        log_error("the store cannot be opened: %s/data.mdb is missing or empty, but the write-ahead log "
+                  "beside it is not",
+                  directory);
+        return false;
+    }
     if (report.verdict == LMDB_SOUND || report.verdict == LMDB_ABSENT)
         return true;
     log_error("the store cannot be opened: %s", report.text);

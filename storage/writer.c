@@ -59,13 +59,15 @@ struct store_writer {
     struct wal *wal;
     pthread_t thread;
     bool has_thread;
+    uint64_t applied; /* number of the last batch in the database; of who writes it */
+    uint64_t room;    /* bytes for the database that are kept for deletions */
     uint64_t last; /* number of the last batch; the writing thread's */
 
     pthread_mutex_t lock; /* for the rest */
     pthread_cond_t work;  /* for the thread: there may be something to do */
     pthread_cond_t done;  /* for the writing thread: something has been done */
     struct entry_list waiting;
-    size_t waiting_size;
+    size_t waiting_size, taken_size;
     struct timespec since;       /* when the first of them came */
     struct logged *rows;         /* puts among them into tables that are loaded from */
     uint64_t logged, brought;    /* last batch of the log, and the last of those in the database */
@@ -340,7 +342,9 @@ apply(struct backend *be, const struct entry_list *entries, const struct store_b
     }
     if (status == STORE_OK && b != NULL)
         status = batch_apply(be, b);
-    if (status == STORE_OK && !deletions_only)
+    /* With deletions only, too: what a transaction has freed can be used in the next but one, and one that
+     * changes nothing does not count. */
+    if (status == STORE_OK)
         status = put_applied(be, number);
     if (status != STORE_OK) {
         be->ops->abort(be);
@@ -357,6 +361,7 @@ take(struct store_writer *w, struct entry_list *to)
 
     STAILQ_INIT(to);
     STAILQ_CONCAT(to, &w->waiting);
+    w->taken_size = w->waiting_size;
     w->waiting_size = 0;
     STAILQ_FOREACH (e, to, link)
         e->is_taken = true;
@@ -395,6 +400,7 @@ finish(struct store_writer *w, struct entry_list *entries, enum store_status sta
     else
         put_back(w, entries);
     w->is_busy = false;
+    w->taken_size = 0;
     w->is_hurried = false;
     w->is_full = status == STORE_FULL;
     w->has_failed |= status == STORE_FAILED;
@@ -413,7 +419,21 @@ last_number(const struct entry_list *entries, uint64_t otherwise)
     return number;
 }
 
-/* One round of the thread; the lock is held. When there is no space, deletions may make some. */
+/* When there is no space, deletions may make some, which can be used after another transaction. */
+static enum store_status
+apply_all(struct store_writer *w, const struct entry_list *entries, uint64_t number)
+{
+    enum store_status status = apply(w->be, entries, NULL, number, false);
+
+    if (status == STORE_FULL && apply(w->be, entries, NULL, w->applied, true) == STORE_OK &&
+        apply(w->be, entries, NULL, w->applied, true) == STORE_OK)
+        status = apply(w->be, entries, NULL, number, false);
+    if (status == STORE_OK)
+        w->applied = number;
+    return status;
+}
+
+/* One round of the thread; the lock is held. */
 static void
 bring_over(struct store_writer *w)
 {
@@ -422,9 +442,7 @@ bring_over(struct store_writer *w)
     take(w, &entries);
     pthread_mutex_unlock(&w->lock);
     uint64_t number = last_number(&entries, 0);
-    enum store_status status = apply(w->be, &entries, NULL, number, false);
-    if (status == STORE_FULL && apply(w->be, &entries, NULL, number, true) == STORE_OK)
-        status = apply(w->be, &entries, NULL, number, false);
+    enum store_status status = apply_all(w, &entries, number);
     pthread_mutex_lock(&w->lock);
     finish(w, &entries, status);
 }
@@ -509,6 +527,8 @@ write_through(struct store_writer *w, const struct store_batch *b, uint64_t numb
     take(w, &entries);
     pthread_mutex_unlock(&w->lock);
     enum store_status status = apply(w->be, &entries, b, number, false);
+    if (status == STORE_OK)
+        w->applied = number;
     pthread_mutex_lock(&w->lock);
     finish(w, &entries, status);
     pthread_mutex_unlock(&w->lock);
@@ -546,6 +566,17 @@ needs_space(const struct store_batch *b)
     return false;
 }
 
+/* What is in the log must find room in the database: as much again for the trees and for what is torn. */
+static enum store_status
+promise_room(struct store_writer *w, size_t record_size)
+{
+    const struct backend_ops *ops = w->be->ops;
+
+    return ops->room == NULL
+               ? STORE_OK
+               : ops->room(w->be, 2 * (w->waiting_size + w->taken_size + record_size) + w->room);
+}
+
 static enum store_status
 check(struct store_writer *w, const struct store_batch *b, size_t record_size)
 {
@@ -554,7 +585,7 @@ check(struct store_writer *w, const struct store_batch *b, size_t record_size)
     pthread_mutex_lock(&w->lock);
     if (w->has_failed)
         status = STORE_FAILED;
-    else if (w->is_full && needs_space(b))
+    else if (needs_space(b) && (w->is_full || promise_room(w, record_size) != STORE_OK))
         status = STORE_FULL;
     else
         status = record_size > LARGE ? STORE_OK : make_room(w, record_size);
@@ -662,16 +693,15 @@ static bool
 replay_batch(void *ctx, uint64_t number, struct slice bytes)
 {
     struct store_writer *w = ctx;
-    struct entry_list entries = STAILQ_HEAD_INITIALIZER(entries);
-    struct entry *e = entry_new(NULL, bytes, number, 0);
+    uint8_t *buffer = mem_dup(bytes.p, bytes.n);
+    struct entry *e = entry_new(buffer, slice_of(buffer, bytes.n), number, 0);
 
     w->last = number;
-    STAILQ_INSERT_TAIL(&entries, e, link);
-    enum store_status status = apply(w->be, &entries, NULL, number, false);
-    free(e);
-    if (status != STORE_OK)
-        log_error("store: what is in the write-ahead log cannot be brought into the database");
-    return status == STORE_OK;
+    w->in_segment[0]++;
+    STAILQ_INSERT_TAIL(&w->waiting, e, link);
+    for (uint32_t i = 0; i < e->n; i++)
+        index_change(w, &e->changes[i]);
+    return true;
 }
 
 static bool
@@ -682,9 +712,15 @@ replay(struct store_writer *w)
 
     if (writer_read_applied(w->be, &applied) != STORE_OK)
         return false;
-    w->last = applied;
+    w->last = w->applied = applied;
     if (!wal_replay(w->wal, applied, replay_batch, w, &report))
         return false;
+    enum store_status status = report.n != 0 ? apply_all(w, &w->waiting, w->last) : STORE_OK;
+    release(w, &w->waiting);
+    if (status != STORE_OK) {
+        log_error("store: what is in the write-ahead log cannot be brought into the database");
+        return false;
+    }
     if (report.n != 0)
         log_info("store: recovered %" PRIu64 " batches from the write-ahead log", report.n);
     if (report.lost != 0)
@@ -737,6 +773,7 @@ writer_open(struct backend *be, const char *directory)
                                         .segment_size = segment_size(directory)};
 
     w->be = be;
+    w->room = options.segment_size / 2;
     STAILQ_INIT(&w->waiting);
     w->wal = wal_open(&options);
     if (w->wal == NULL || !replay(w)) {

@@ -42,12 +42,14 @@ block_free(struct block *bl)
     free(bl);
 }
 
-/* A message may join the last block if it has room for its number, and no other chunk. */
+/* A message may join the last block if it has room for its number and is in no other chunk. Large
+ * messages make short blocks: a block leaves memory as a whole. */
 static bool
-has_room(const struct block *bl, uint64_t seq, const struct chunk *chunk)
+has_room(const struct block *bl, const struct message *m, uint64_t seq, const struct chunk *chunk)
 {
     return bl != NULL && bl->end < bl->cap && bl->first + bl->end == seq &&
-           (chunk == NULL || bl->chunk == chunk) && bl->state == BLOCK_RESIDENT;
+           (bl->chunk == chunk || !m->persistent) && bl->state == BLOCK_RESIDENT &&
+           bl->cost < CHUNK_FULL;
 }
 
 /* Twice what the block before took, so that neither few messages nor small chunks cost much. */
@@ -65,7 +67,7 @@ backlog_push(struct backlog *b, struct message *m, uint64_t seq, struct chunk *c
     struct block *bl = TAILQ_LAST(&b->blocks, block_list);
     uint64_t cost = backlog_cost(m);
 
-    if (!has_room(bl, seq, chunk)) {
+    if (!has_room(bl, m, seq, chunk)) {
         bl = block_new(seq, next_cap(bl), chunk);
         TAILQ_INSERT_TAIL(&b->blocks, bl, link);
     }

@@ -34,6 +34,7 @@ struct chunk {
     uint8_t state; /* enum chunk_state */
     bool is_dirty; /* on the journal's list of those whose dead set has changed */
     bool in_tx;    /* messages of it have been settled by a transaction that no batch has yet */
+    bool was_in_tx; /* the batch under way has them */
     uint32_t live; /* messages that are not settled */
     uint32_t n_dead;
     uint64_t dead_bytes;

@@ -297,6 +297,7 @@ connection_abort(struct connection *c, const char *why)
     log_error("connection %s: %s", c->name, why);
     c->state = CONNECTION_ENDED;
     connection_release(c);
+    outq_clear(&c->out); /* nothing of it may leave with the next flush */
     c->broker->env.shut(c->io, true);
 }
 

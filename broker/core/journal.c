@@ -300,7 +300,11 @@ doom(struct journal *j, struct chunk *c, struct chunk_list *list)
     if (c->is_dirty)
         TAILQ_REMOVE(&j->dirty, c, dirty_link);
     c->is_dirty = false;
-    TAILQ_INSERT_TAIL(list, c, link);
+    /* The next batch must have what a transaction has settled, however long the list is. */
+    if (c->in_tx)
+        TAILQ_INSERT_HEAD(list, c, link);
+    else
+        TAILQ_INSERT_TAIL(list, c, link);
     want_timer(j);
 }
 
@@ -326,8 +330,14 @@ static void
 settled(struct journal *j, struct chunk *c)
 {
     c->in_tx |= j->in_tx;
-    if (c->state != CHUNK_STORED)
+    if (c->state != CHUNK_STORED) {
+        /* It is being written: the next batch has this. */
+        if (j->in_tx) {
+            j->with_dead = true;
+            want_batch(j);
+        }
         return;
+    }
     if (c->live == 0)
         doom(j, c, &j->doomed);
     else
@@ -580,6 +590,7 @@ must_wait(const struct journal *j, struct chunk *c)
 {
     if (j->is_partial)
         return c->in_tx;
+    c->was_in_tx = c->in_tx;
     c->in_tx = false;
     return false;
 }
@@ -648,8 +659,10 @@ board(struct journal *j)
     while ((f = TAILQ_FIRST(&j->waiting.fences)) != NULL) {
         struct fence *to = &f->connection->fence_flying;
         TAILQ_REMOVE(&j->waiting.fences, f, link);
-        *to = (struct fence){.position = f->position, .connection = f->connection};
-        TAILQ_INSERT_TAIL(&j->flying.fences, to, link);
+        if (to->position == NO_FENCE) { /* always, but when the store has failed */
+            *to = (struct fence){.position = f->position, .connection = f->connection};
+            TAILQ_INSERT_TAIL(&j->flying.fences, to, link);
+        }
         f->position = NO_FENCE;
     }
 }
@@ -845,11 +858,11 @@ undo_batch(struct journal *j)
     while ((c = TAILQ_FIRST(&j->flying_doomed)) != NULL) {
         TAILQ_REMOVE(&j->flying_doomed, c, link);
         TAILQ_INSERT_HEAD(&j->doomed, c, link);
-        c->in_tx |= !j->is_partial;
+        c->in_tx |= !j->is_partial && c->was_in_tx;
     }
     while ((c = TAILQ_FIRST(&j->flying_dirty)) != NULL) {
         TAILQ_REMOVE(&j->flying_dirty, c, flying_link);
-        c->in_tx |= !j->is_partial;
+        c->in_tx |= !j->is_partial && c->was_in_tx;
         if (c->state == CHUNK_STORED)
             mark_dirty(j, c);
         chunk_unref(c);
@@ -913,12 +926,16 @@ fail(struct journal *j)
     lift_fences(j, false);
     tell_runs(j, CONFIRM_NACK);
     free_rows(&j->flying.rows);
-    while ((c = TAILQ_FIRST(&j->flying.chunks)) != NULL) {
-        TAILQ_REMOVE(&j->flying.chunks, c, link);
+    /* Messages that are being delivered still point to their chunks: these stay, empty. */
+    TAILQ_FOREACH (c, &j->flying.chunks, link) {
+        if (c->queue->open == c)
+            c->queue->open = NULL;
         j->behind -= c->weight;
-        chunk_gone(j, c);
+        chunk_release_records(c);
+        c->state = CHUNK_WRITING;
     }
     broker_set_alarm(j->broker, ALARM_STORE, true);
+    broker_release_publishers(j->broker);
 }
 
 static void

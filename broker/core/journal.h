@@ -164,7 +164,7 @@ void journal_settle_range(struct journal *j, struct chunk *c, uint64_t from, uin
 /* Nothing of a stored chunk is wanted any more, since its queue has been purged or deleted. */
 void journal_bury(struct journal *j, struct chunk *c);
 
-/* A transaction is being applied until journal_end_tx(): all of it goes into one batch, at once. */
+/* A transaction is being applied until journal_end_tx(): all of it goes into the next batch. */
 void journal_begin_tx(struct journal *j);
 void journal_end_tx(struct journal *j);
 

@@ -229,6 +229,9 @@ on_page_written(void *ctx, enum store_status status)
         message_unref(message_of(&po->records[i]));
     free(po->records);
     free(po);
+    /* Only now is it known how much is left in memory. */
+    if (status == STORE_OK)
+        paging_check(q);
     broker_release_publishers(b);
     queue_unref(q);
 }

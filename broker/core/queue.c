@@ -195,15 +195,27 @@ note_purge(struct queue *q)
     q->purged[q->n_purged++] = (struct store_range){bl->chunk->head.first, q->last_seq};
 }
 
+/* Nothing is left that could come back for those who wait. */
+static void
+finish_gets(struct queue *q)
+{
+    struct get *g;
+
+    while ((g = TAILQ_FIRST(&q->gets)) != NULL)
+        channel_finish_get(g);
+}
+
 void
 queue_purge(struct queue *q)
 {
     if (q->ready.count == 0)
         return;
     note_purge(q);
+    q->open = NULL; /* so that its chunk has nothing but what is purged */
     reaper_take(&q->vhost->broker->reaper, q);
     if (q->id != 0)
         journal_touch_now(&q->vhost->broker->journal, q);
+    finish_gets(q);
 }
 
 void

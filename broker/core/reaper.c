@@ -30,7 +30,8 @@ reaper_take(struct reaper *r, struct queue *q)
 {
     struct block *bl;
 
-    if (q->ready.count == 0)
+    /* A block whose last messages were settled long ago may be there without any. */
+    if (q->ready.count == 0 && TAILQ_EMPTY(&q->ready.blocks))
         return;
     /* Answers that are under way must not find the blocks in another list. */
     TAILQ_FOREACH (bl, &q->ready.blocks, link)

@@ -14,8 +14,8 @@ enum {
 /* Looks at every byte of the store, without changing any, and reports on standard output. */
 int offline_check(const char *directory);
 
-/* Writes definitions and heads of messages as JSON to standard output, and to standard error what cannot be
- * read. */
+/* Writes definitions and heads of messages as JSON to standard output, and to standard error what
+ * cannot be read. */
 int offline_dump(const char *directory);
 
 /* Makes the database small; OFFLINE_SOUND or OFFLINE_FAILED. */

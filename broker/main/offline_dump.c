@@ -163,7 +163,7 @@ print_all_definitions(struct dump *d)
         const char *name;
         enum definition_kind kind;
     } lists[] = {
-        {"vhosts", DEFINITION_VHOST},   {"users", DEFINITION_USER},
+        {"vhosts", DEFINITION_VHOST},       {"users", DEFINITION_USER},
         {"exchanges", DEFINITION_EXCHANGE}, {"queues", DEFINITION_QUEUE},
         {"bindings", DEFINITION_BINDING},
     };
@@ -218,7 +218,8 @@ print_message(void *ctx, const struct model_object *queue, uint64_t seq,
     set(o, "routing_key", json_of_string(read_bytes(&address, read_u8(&address))));
     if (amqp_props_decode(slice_of(r->bytes + r->address_len, r->props_len), &props)) {
         set(o, "persistent",
-            json_boolean((props.flags & AMQP_PROP(delivery_mode)) != 0 && props.delivery_mode == 2));
+            json_boolean((props.flags & AMQP_PROP(delivery_mode)) != 0 &&
+                         props.delivery_mode == 2));
         fill_props(o, &props);
     }
     set(o, "redelivered", json_boolean(seq <= queue->delivered));

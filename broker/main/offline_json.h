@@ -6,9 +6,9 @@
 #include "base/slice.h"
 
 /*
- * AMQP's values as JSON, in the way of RabbitMQ's management: tables are objects (the first of equal keys), arrays are
- * arrays, numbers numbers, void is null. What is not UTF-8 becomes the text "Not UTF-8, base64 is: ...".
- * Each returns a new reference.
+ * AMQP's values as JSON, in the way of RabbitMQ's management: tables are objects (the first of
+ * equal keys), arrays are arrays, numbers numbers, void is null. What is not UTF-8 becomes the text
+ * "Not UTF-8, base64 is: ...". Each returns a new reference.
  */
 json_t *json_of_string(struct slice s);
 

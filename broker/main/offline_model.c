@@ -13,9 +13,9 @@ static const struct {
     const char *name;
     const struct exchange_type *type;
 } predeclared[] = {
-    {"amq.direct", &exchange_direct},   {"amq.fanout", &exchange_fanout},
-    {"amq.topic", &exchange_topic},     {"amq.headers", &exchange_headers},
-    {"amq.match", &exchange_headers},   {"amq.rabbitmq.trace", &exchange_topic},
+    {"amq.direct", &exchange_direct}, {"amq.fanout", &exchange_fanout},
+    {"amq.topic", &exchange_topic},   {"amq.headers", &exchange_headers},
+    {"amq.match", &exchange_headers}, {"amq.rabbitmq.trace", &exchange_topic},
 };
 
 static void

@@ -10,25 +10,25 @@
 #include "storage/store.h"
 
 /*
- * What recovery would make of a store's definitions and states of queues, without a broker: which it would
- * take and which leave out. Its rules are those of broker/core/recovery.c.
+ * What recovery would make of a store's definitions and states of queues, without a broker: which
+ * it would take and which leave out. Its rules are those of broker/core/recovery.c.
  */
 
 /* An object that is taken; or a queue that nothing defines and chunks refer to, which is not. */
 struct model_object {
     uint64_t id;
     enum definition_kind kind;
-    bool is_unknown;                   /* a queue without a definition */
-    const struct model_object *vhost;  /* of an exchange, queue or binding */
-    struct slice name;                 /* but of a binding */
-    const struct exchange_type *type;  /* of an exchange */
+    bool is_unknown;                  /* a queue without a definition */
+    const struct model_object *vhost; /* of an exchange, queue or binding */
+    struct slice name;                /* but of a binding */
+    const struct exchange_type *type; /* of an exchange */
 
     /* Of a queue. */
     uint64_t delivered;
     struct store_range *purged;
     uint32_t n_purged;
-    uint64_t n_ready, bytes; /* as recovery counts them */
-    uint64_t next;           /* number behind the last that has been seen */
+    uint64_t n_ready, bytes;       /* as recovery counts them */
+    uint64_t next;                 /* number behind the last that has been seen */
     uint64_t n_chunks, n_messages; /* seen, wanted or not */
     uint64_t n_damaged, n_damaged_dead, n_gone_shared, n_overlaps, n_bad_sums, n_bad_dead;
 

@@ -184,7 +184,8 @@ on_queue_state(struct scan *s, struct slice key, struct slice value)
         return;
     }
     if (!model_add_state(&s->model, queue, &state))
-        problem(s, "there is a state of queue %" PRIu64 ", which is not defined: it will be ignored",
+        problem(s,
+                "there is a state of queue %" PRIu64 ", which is not defined: it will be ignored",
                 queue);
     free(ranges);
 }
@@ -233,7 +234,8 @@ on_shared(struct scan *s, struct slice key, struct slice value)
     s->n_shared++;
 }
 
-/* After the chunks. What nobody refers to is what a process that was killed had no time to delete. */
+/* After the chunks. What nobody refers to is what a process that was killed had no time to delete.
+ */
 static void
 judge_shared(struct scan *s)
 {
@@ -242,7 +244,8 @@ judge_shared(struct scan *s)
     HASH_ITER (hh, s->shared, sh, next) {
         s->n_unreferenced += sh->refs == 0;
         if (!sh->is_sound)
-            problem(s, "shared message %" PRIu64 ", to which %" PRIu64 " messages refer, is damaged%s",
+            problem(s,
+                    "shared message %" PRIu64 ", to which %" PRIu64 " messages refer, is damaged%s",
                     sh->id, sh->refs, sh->refs == 0 ? ": it will be deleted" : "");
     }
 }
@@ -435,8 +438,8 @@ on_dead(struct scan *s, struct slice key, struct slice value)
         problem(s, "a dead set has a damaged key and will be ignored");
         return;
     }
-    if (inspect_next(s->in, TABLE_LOG, key, true, &found, &chunk) != STORE_OK ||
-        found.n < key.n || memcmp(found.p, key.p, key.n) != 0)
+    if (inspect_next(s->in, TABLE_LOG, key, true, &found, &chunk) != STORE_OK || found.n < key.n ||
+        memcmp(found.p, key.p, key.n) != 0)
         problem(s,
                 "there is a dead set of queue %" PRIu64 " and message %" PRIu64
                 ", where no chunk begins: it will be ignored",

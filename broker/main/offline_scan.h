@@ -7,8 +7,8 @@
 #include "storage/inspect.h"
 
 /*
- * A walk through all of a store: everything is decoded and compared, and what is wrong is told as a line of
- * text that says, too, what the next start will do about it.
+ * A walk through all of a store: everything is decoded and compared, and what is wrong is told as a
+ * line of text that says, too, what the next start will do about it.
  */
 struct scan {
     struct inspect *in;

@@ -557,8 +557,8 @@ class Ledger:
     # the line
 
     def crash(self, at, clean=False, trouble_at=None):
-        """The broker has ended at this time of the clock: killed, or (clean) stopped in good order. trouble_at: when its
-        store ceased to work."""
+        """The broker has ended at this time of the clock: killed, or (clean) stopped in good order. trouble_at: when
+        its store ceased to work."""
         with self.lock:
             horizon = None
             if self.lazy_window is not None:

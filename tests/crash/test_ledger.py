@@ -679,6 +679,111 @@ def test_ack_that_was_not_committed_is_none(world):
     assert world.found() == {"lost": 1}
 
 
+# --- a store that fails ---
+
+
+@pytest.mark.parametrize("ack_at, expected", [(-1.5, {"ack": 1}), (-0.5, {}), (0.5, {})])
+def test_ack_after_the_failure_may_be_forgotten(world, ack_at, expected):
+    m = world.publish()
+    failure = world.now + 2
+    world.now = failure + ack_at
+    world.consume(m)
+    world.now = failure + 5
+    world.ledger.crash(world.now, trouble_at=failure)
+    world.drain(m, redelivered=True)
+    assert world.found() == expected
+
+
+def test_failure_does_not_excuse_a_loss(world):
+    world.publish()
+    world.ledger.crash(world.now, trouble_at=world.now)
+    world.drain()
+    assert world.found() == {"lost": 1}
+
+
+def refused_commit(world):
+    """Of a transaction that acknowledges a message of a and publishes to it."""
+    old = world.publish()
+    tx = books.Tx()
+    tx.acks = world.consume(old, ack=False)
+    new = world.publish(tx=tx)
+    world.ledger.commit_sent(tx)
+    return tx, old, new
+
+
+def test_refused_commit_has_not_happened(world):
+    tx, old, _ = refused_commit(world)
+    world.ledger.commit_refused(tx)
+    world.kill()
+    world.drain(old, redelivered=True)
+    assert world.found() == {}
+
+
+def test_publish_of_a_refused_commit_must_not_come(world):
+    tx, old, new = refused_commit(world)
+    world.ledger.commit_refused(tx)
+    world.kill()
+    world.drain(old, new, redelivered=True)
+    assert world.found()["tx"] == 1
+
+
+def test_ack_of_a_refused_commit_must_not_count(world):
+    tx, _, _ = refused_commit(world)
+    world.ledger.commit_refused(tx)
+    world.kill()
+    world.drain()
+    assert world.found() == {"lost": 1}
+
+
+@pytest.mark.parametrize("refused, expected", [(True, {}), (False, {"ack": 1})])
+def test_message_comes_again_before_the_answer_to_a_commit(world, refused, expected):
+    tx, old, _ = refused_commit(world)
+    world.consume(old, redelivered=True)
+    if refused:
+        world.ledger.commit_refused(tx)
+    else:
+        world.ledger.commit_ok(tx)
+    assert world.found() == expected
+
+
+def test_refused_commit_does_not_undo_the_ack_of_another(world):
+    tx, old, _ = refused_commit(world)
+    world.consume(old, redelivered=True)
+    world.ledger.commit_refused(tx)
+    world.now += 2
+    world.kill()
+    world.drain()
+    assert world.found() == {}
+
+
+@pytest.mark.parametrize("comes, expected", [(True, {}), (False, {"lost": 1})])
+def test_refused_purge_has_not_happened(world, comes, expected):
+    m = world.publish()
+    world.ledger.purge_sent(world.a, world.me)
+    world.ledger.leaving_refused(world.a)
+    world.kill()
+    world.drain(*[m] * comes)
+    assert world.found() == expected
+
+
+def test_queue_whose_deletion_was_refused_must_be_there(world):
+    world.ledger.delete_sent(world.a, world.me)
+    world.ledger.leaving_refused(world.a)
+    world.kill()
+    world.ledger.found(world.a, False)
+    assert world.found() == {"definition": 1}
+
+
+@pytest.mark.parametrize("cuts, readers, expected", [
+    (False, 2, {"flag": 1}), (True, 1, {"flag": 1}), (True, 2, {})])
+def test_delivery_on_a_connection_that_was_cut(world, cuts, readers, expected):
+    world.ledger.cuts = cuts
+    m = world.publish()
+    reader = [world.ledger.reader(world.a) for _ in range(readers)][-1]
+    world.deliver(reader, m, redelivered=True)
+    assert world.found() == expected
+
+
 # --- definitions and counts ---
 
 

@@ -47,17 +47,22 @@ class Broker:
 
 class Coneyd(Broker):
     def __init__(self, directory, settings):
-        self.directory = directory
+        super().__init__(None)
+        self.directory, self.settings = directory, settings
         self.ready_file = directory / "ready"
-        options = {"listeners.tcp.default": "127.0.0.1:0", **settings}
-        command = [os.environ["CONEYD"], "--data-dir", str(directory / "data"), "--ready-file", str(self.ready_file)]
+        self._start("wb")
+
+    def _start(self, log_mode):
+        options = {"listeners.tcp.default": "127.0.0.1:0", **self.settings}
+        command = [os.environ["CONEYD"], "--data-dir", str(self.directory / "data"),
+                   "--ready-file", str(self.ready_file)]
         for key, value in options.items():
             command += ["--set", f"{key}={value}"]
-        with open(directory / "log", "wb") as log:
+        with open(self.directory / "log", log_mode) as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         ready = self._wait_until_ready()
         host, port = ready["amqp"].rsplit(":", 1)
-        super().__init__((host, int(port)), int(ready["pid"]))
+        self.address, self.pid = (host, int(port)), int(ready["pid"])
 
     def _wait_until_ready(self):
         deadline = time.monotonic() + START_TIMEOUT
@@ -81,6 +86,24 @@ class Coneyd(Broker):
             self.process.kill()
             status = self.process.wait()
         assert status == 0, f"coneyd ended with {status}:\n{self.log()[-10000:]}"
+
+    def kill(self):
+        """kill -9. Connections to it are of no use any more."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self, how=signal.SIGTERM, settings=None):
+        """Ends it by this signal, unless it has ended already, and starts it on the same data directory, by default
+        with the same settings. It listens on another port; the log goes on."""
+        if self.process.poll() is None:
+            if how == signal.SIGKILL:
+                self.kill()
+            else:
+                self.stop()
+        self.ready_file.unlink()
+        if settings is not None:
+            self.settings = settings
+        self._start("ab")
 
 
 @pytest.fixture(scope="session")
