@@ -212,27 +212,26 @@ find(struct store_writer *w, const struct logged *like)
     return l;
 }
 
-/* A chunk or shared message is put once and deleted once: a deletion that comes early enough makes both
- * needless. */
+/* A put that is followed by a deletion, or by another put, before it is brought over is needless: most
+ * messages are, when consumers keep up. */
 static void
 index_change(struct store_writer *w, struct logged *l)
 {
-    struct logged *put;
+    struct logged *before;
 
     if (!is_loaded_from(l->table))
         return;
+    before = find(w, l);
+    if (before != NULL) {
+        HASH_DEL(w->rows, before);
+        before->is_indexed = false;
+        if (!before->entry->is_taken)
+            before->is_void = true;
+    }
     if (l->kind == CHANGE_PUT) {
         HASH_ADD_KEYPTR(hh, w->rows, l->key - 1, l->key_len + 1U, l);
         l->is_indexed = true;
-        return;
     }
-    put = find(w, l);
-    if (put == NULL)
-        return;
-    HASH_DEL(w->rows, put);
-    put->is_indexed = false;
-    if (!put->entry->is_taken)
-        put->is_void = l->is_void = true;
 }
 
 static void
