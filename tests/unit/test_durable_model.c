@@ -90,7 +90,7 @@ static unsigned trace_step;
 
 #define FAIL(...) fail_with(__LINE__, __VA_ARGS__)
 
-static _Noreturn void
+static _Noreturn __attribute__((format(printf, 2, 3))) void
 fail_with(int line, const char *fmt, ...)
 {
     char text[256];
