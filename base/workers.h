@@ -15,7 +15,8 @@ struct job {
 
 struct workers;
 
-/* Starts n threads; exits the process when that fails. The name, of at most 15 bytes, is what top(1) shows. */
+/* Starts n threads; exits the process when that fails. The name, of at most 15 bytes, is what
+ * top(1) shows. */
 struct workers *workers_new(unsigned n, const char *name);
 
 /* Any thread. Jobs are begun in order. */

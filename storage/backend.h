@@ -11,12 +11,12 @@
 
 /*
  * Where a store keeps its rows: ordered tables of byte keys and values, changed by one writer in
- * transactions, read by others in snapshots. LMDB is the real one; memory is for tests; a third wraps
- * another and makes calls of it fail.
+ * transactions, read by others in snapshots. LMDB is the real one; memory is for tests; a third
+ * wraps another and makes calls of it fail.
  */
 
 enum table {
-    TABLE_META,        /* see docs/storage-format.md for what is in each */
+    TABLE_META, /* see docs/storage-format.md for what is in each */
     TABLE_DEFINITIONS,
     TABLE_QUEUES,
     TABLE_LOG,
@@ -49,12 +49,12 @@ struct backend_ops {
                              uint8_t **room_r);
     /* STORE_ABSENT when there is no such row. */
     enum store_status (*del)(struct backend *be, enum table t, struct slice key);
-    /* Returns when all is on the disk, or nothing of it will ever be seen; but after STORE_FAILED of
-     * LMDB it is not known until a restart which. Ends the transaction either way. */
+    /* Returns when all is on the disk, or nothing of it will ever be seen; but after STORE_FAILED
+     * of LMDB it is not known until a restart which. Ends the transaction either way. */
     enum store_status (*commit)(struct backend *be);
     void (*abort)(struct backend *be);
-    /* Asked before a batch is appended to the write-ahead log in front of this backend, which fails so if
-     * it is not STORE_OK. NULL: it never has to. */
+    /* Asked before a batch is appended to the write-ahead log in front of this backend, which fails
+     * so if it is not STORE_OK. NULL: it never has to. */
     enum store_status (*append)(struct backend *be);
 
     /* --- for any other one thread at a time --- */
@@ -68,8 +68,8 @@ struct backend_ops {
     enum store_status (*next)(struct backend_reader *r, enum table t, struct slice after,
                               bool inclusive, struct slice *key_r, struct slice *value_r);
 
-    /* STORE_OK when rows that take so many bytes will find room on the disk: keeps it for them if need be.
-     * NULL: always. On the thread of who promises it. */
+    /* STORE_OK when rows that take so many bytes will find room on the disk: keeps it for them if
+     * need be. NULL: always. On the thread of who promises it. */
     enum store_status (*room)(struct backend *be, uint64_t bytes);
 
     /* A consistent copy into an existing, empty directory, while it is in use. */
@@ -88,7 +88,8 @@ struct lmdb_options {
     uint64_t size_max;     /* bytes of address space: what the file may grow to */
     bool sync;             /* false: nothing needs to survive */
     bool read_only;
-    bool alone; /* nobody else has it open, which the caller has made sure of: no lock file is made */
+    bool alone; /* nobody else has it open, which the caller has made sure of: no lock file is made
+                 */
 };
 
 /* Messages for people go to the log. NULL when it cannot be opened, with the reason logged. */
@@ -98,10 +99,10 @@ MUST_USE struct backend *backend_memory_open(void);
 
 /*
  * Wraps `inner`, which it owns from then on. `spec` names what fails: "CALL:N:ERROR", CALL being
- * write (put and del), read (get and next), commit or log (a batch appended to the write-ahead log), N its
- * number from 1 on, with a + behind it for every one from there on, ERROR being ENOSPC, EIO or
- * MDB_MAP_FULL; several are separated by commas.
- * NULL, and `inner` closed, when the text is none of that.
+ * write (put and del), read (get and next), commit or log (a batch appended to the write-ahead
+ * log), N its number from 1 on, with a + behind it for every one from there on, ERROR being ENOSPC,
+ * EIO or MDB_MAP_FULL; several are separated by commas. NULL, and `inner` closed, when the text is
+ * none of that.
  */
 MUST_USE struct backend *backend_faulty_open(struct backend *inner, const char *spec);
 

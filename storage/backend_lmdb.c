@@ -594,9 +594,9 @@ lmdb_close(struct backend *be)
 }
 
 /*
- * The file is made longer than it need be, with blocks of the disk: what has been promised to be brought
- * here must not find the disk full. Of the pages that are free in the file half count, since large values
- * need several in a row.
+ * The file is made longer than it need be, with blocks of the disk: what has been promised to be
+ * brought here must not find the disk full. Of the pages that are free in the file half count,
+ * since large values need several in a row.
  */
 static enum store_status
 lmdb_room(struct backend *be, uint64_t bytes)

@@ -173,8 +173,8 @@ apply(struct backend *be, const struct change *c)
             format_chunk(room, &c->head, c->records);
         return status;
     case PUT_SHARED:
-        status = be->ops->put(be, c->table, key_slice(&c->key), format_shared_size(&c->record),
-                              &room);
+        status =
+            be->ops->put(be, c->table, key_slice(&c->key), format_shared_size(&c->record), &room);
         if (status == STORE_OK)
             format_shared(room, get_u64(c->key.bytes), &c->record);
         return status;

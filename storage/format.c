@@ -38,7 +38,8 @@ format_meta_key(const char *name)
     return k;
 }
 
-/* A chunk's head is in its key: recovery then reads the tree's leaves only, not the messages' pages. */
+/* A chunk's head is in its key: recovery then reads the tree's leaves only, not the messages'
+ * pages. */
 struct key
 format_chunk_key(const struct chunk_head *head)
 {
@@ -211,7 +212,8 @@ head_check(const uint8_t *value, uint32_t n)
 {
     uint64_t key = XXH3_64bits(value, FORMAT_CHUNK_KEY_SIZE);
 
-    return XXH3_64bits_withSeed(value + FORMAT_CHUNK_HEAD_SIZE, (size_t)n * FORMAT_RECORD_SIZE, key);
+    return XXH3_64bits_withSeed(value + FORMAT_CHUNK_HEAD_SIZE, (size_t)n * FORMAT_RECORD_SIZE,
+                                key);
 }
 
 void
@@ -260,9 +262,9 @@ format_chunk_decode(struct slice value, const struct chunk_head *head,
     if (!check_directory(value, head))
         return false;
     const uint8_t *entry = value.p + FORMAT_CHUNK_HEAD_SIZE;
-    struct reader data = reader_init(slice_of(entry + (size_t)head->n * FORMAT_RECORD_SIZE,
-                                              value.n - FORMAT_CHUNK_HEAD_SIZE -
-                                                  (size_t)head->n * FORMAT_RECORD_SIZE));
+    struct reader data = reader_init(
+        slice_of(entry + (size_t)head->n * FORMAT_RECORD_SIZE,
+                 value.n - FORMAT_CHUNK_HEAD_SIZE - (size_t)head->n * FORMAT_RECORD_SIZE));
     struct store_record *records = mem_resize(NULL, head->n, sizeof *records);
     bool ok = true;
 
@@ -276,8 +278,8 @@ format_chunk_decode(struct slice value, const struct chunk_head *head,
         };
         bool is_shared = (entry[14] & RECORD_IS_SHARED) != 0;
         struct slice bytes = read_bytes(&data, is_shared ? 8 : store_record_size(r));
-        ok = ok && !data.bad && entry[14] <= RECORD_IS_SHARED && entry[15] == 0 && r->offset <= head->span &&
-             (i == 0 || r->offset > records[i - 1].offset);
+        ok = ok && !data.bad && entry[14] <= RECORD_IS_SHARED && entry[15] == 0 &&
+             r->offset <= head->span && (i == 0 || r->offset > records[i - 1].offset);
         if (!ok || XXH3_64bits(bytes.p, bytes.n) != get_u64(entry + 16))
             continue;
         if (is_shared)
@@ -332,7 +334,8 @@ format_shared_decode(struct slice value, uint64_t id, struct store_record *r_r)
     const uint8_t *p = value.p;
 
     if (value.n < FORMAT_SHARED_HEAD_SIZE || p[0] != FORMAT_VERSION ||
-        p[1] != FORMAT_ENCODING_PLAIN || get_u32(p + 12) != 0 || get_u64(p + 24) != XXH3_64bits_withSeed(p, 24, id))
+        p[1] != FORMAT_ENCODING_PLAIN || get_u32(p + 12) != 0 ||
+        get_u64(p + 24) != XXH3_64bits_withSeed(p, 24, id))
         return false;
     *r_r = (struct store_record){
         .bytes = p + FORMAT_SHARED_HEAD_SIZE,

@@ -10,9 +10,9 @@
 #include "storage/store.h"
 
 /*
- * The bytes of keys and values, version 1, as docs/storage-format.md describes them. All numbers are
- * big-endian; every value and every key of a chunk carries a checksum (XXH3), and reading checks
- * everything as if it came from a peer. Decoders return false for what cannot be right.
+ * The bytes of keys and values, version 1, as docs/storage-format.md describes them. All numbers
+ * are big-endian; every value and every key of a chunk carries a checksum (XXH3), and reading
+ * checks everything as if it came from a peer. Decoders return false for what cannot be right.
  */
 
 enum {
@@ -75,9 +75,9 @@ size_t format_chunk_size(const struct chunk_head *head, const struct store_recor
 void format_chunk(uint8_t *to, const struct chunk_head *head, const struct store_record *records);
 
 /*
- * Checks head and directory of a chunk. `records_r` gets head->n records that point into the value; those
- * with damaged data have bytes NULL; a shared one has bytes NULL and its id. It is malloc'ed, the
- * caller's.
+ * Checks head and directory of a chunk. `records_r` gets head->n records that point into the value;
+ * those with damaged data have bytes NULL; a shared one has bytes NULL and its id. It is malloc'ed,
+ * the caller's.
  */
 bool format_chunk_decode(struct slice value, const struct chunk_head *head,
                          struct store_record **records_r);

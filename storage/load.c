@@ -3,8 +3,8 @@
 
 #include "storage/writer.h"
 
-/* A row's value, copied; NULL when it is not there or there is no memory. What is not in the database yet is
- * with the writer. */
+/* A row's value, copied; NULL when it is not there or there is no memory. What is not in the
+ * database yet is with the writer. */
 static uint8_t *
 read_row(struct space *sp, enum table t, struct slice key, size_t *n_r, enum store_status *status_r)
 {

@@ -1,6 +1,6 @@
 /*
- * Recovery: everything but the messages, table by table. What is damaged is logged, counted and left
- * out; the tree itself has been verified before it was opened.
+ * Recovery: everything but the messages, table by table. What is damaged is logged, counted and
+ * left out; the tree itself has been verified before it was opened.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -164,7 +164,7 @@ store_recover(struct store *s, const struct store_recovery *to, struct store_dam
         enum table table;
         row_fn *fn;
     } steps[] = {
-        {TABLE_META, on_meta},     {TABLE_DEFINITIONS, on_definition},
+        {TABLE_META, on_meta},          {TABLE_DEFINITIONS, on_definition},
         {TABLE_QUEUES, on_queue_state}, {TABLE_SHARED, on_shared},
         {TABLE_LOG, on_chunk},
     };

@@ -89,9 +89,10 @@ verify_file(const char *directory)
     lmdb_verify(path, LMDB_TREES, &report);
     free(path);
     if (report.verdict == LMDB_ABSENT && has_log(directory)) {
-        log_error("the store cannot be opened: %s/data.mdb is missing or empty, but the write-ahead log "
-                  "beside it is not",
-                  directory);
+        log_error(
+            "the store cannot be opened: %s/data.mdb is missing or empty, but the write-ahead log "
+            "beside it is not",
+            directory);
         return false;
     }
     if (report.verdict == LMDB_SOUND || report.verdict == LMDB_ABSENT)
@@ -382,8 +383,8 @@ store_finish(struct store *s)
     }
 }
 
-/* Wakes the owner once for all answers until it polls. The function is called with the mutex held, so
- * that it cannot be called any more once it has been changed. */
+/* Wakes the owner once for all answers until it polls. The function is called with the mutex held,
+ * so that it cannot be called any more once it has been changed. */
 void
 store_answered(struct store *s)
 {

@@ -41,8 +41,8 @@ struct store_options {
 };
 
 /*
- * Opens, and creates what is missing. NULL with the reason logged when the directory cannot be used,
- * is used by another process, or holds what this program cannot read or must not trust.
+ * Opens, and creates what is missing. NULL with the reason logged when the directory cannot be
+ * used, is used by another process, or holds what this program cannot read or must not trust.
  */
 MUST_USE struct store *store_open(const struct store_options *options);
 
@@ -74,8 +74,9 @@ struct chunk_head {
 /* Sequence numbers of a chunk that are no longer wanted. */
 struct chunk_dead {
     uint32_t n;
-    uint64_t bytes;      /* of their bodies */
-    const uint8_t *bits; /* by sequence number minus the first, chunk_dead_size() bytes; lowest bit first */
+    uint64_t bytes; /* of their bodies */
+    const uint8_t
+        *bits; /* by sequence number minus the first, chunk_dead_size() bytes; lowest bit first */
 };
 
 /* Largest span of a chunk, so that its dead set stays small. */
@@ -92,8 +93,8 @@ struct store_record {
     const uint8_t *bytes;
     uint32_t props_len;
     uint32_t body_len;
-    uint64_t shared;      /* id of the shared message that this is; 0: none */
-    uint32_t offset;      /* sequence number minus the chunk's first */
+    uint64_t shared; /* id of the shared message that this is; 0: none */
+    uint32_t offset; /* sequence number minus the chunk's first */
     uint16_t address_len;
 };
 
@@ -148,8 +149,8 @@ void store_put_shared(struct store_batch *b, uint64_t id, const struct store_rec
 void store_del_shared(struct store_batch *b, uint64_t id);
 
 /*
- * Hands a batch to the writer of a space, which frees it. Batches are carried out one by one, in their
- * order; a batch that fails does not keep the next one from being tried. done() is called by
+ * Hands a batch to the writer of a space, which frees it. Batches are carried out one by one, in
+ * their order; a batch that fails does not keep the next one from being tried. done() is called by
  * store_poll().
  */
 void store_submit(struct store *s, enum store_space space, struct store_batch *b,
@@ -187,8 +188,8 @@ struct store_recovery {
     void (*next_id)(void *ctx, uint64_t id);
     void (*definition)(void *ctx, uint64_t id, uint8_t kind, struct slice payload);
     void (*queue_state)(void *ctx, uint64_t queue, const struct store_queue_state *state);
-    /* In order of queue and first. `dead` is NULL when nothing of it is. `shared` are the ids of its
-     * shared messages, n_shared of them. */
+    /* In order of queue and first. `dead` is NULL when nothing of it is. `shared` are the ids of
+     * its shared messages, n_shared of them. */
     void (*chunk)(void *ctx, const struct chunk_head *head, const struct chunk_dead *dead,
                   const uint64_t *shared, uint32_t n_shared);
     void (*shared)(void *ctx, uint64_t id);
@@ -201,14 +202,14 @@ struct store_damage {
 };
 
 /*
- * Reads everything but the messages, on the calling thread, in the order of struct store_recovery. Before
- * the first submit.
+ * Reads everything but the messages, on the calling thread, in the order of struct store_recovery.
+ * Before the first submit.
  */
 enum store_status store_recover(struct store *s, const struct store_recovery *r,
                                 struct store_damage *damage_r);
 
-/* A consistent copy of what is durable into `directory`, which must not exist or be empty, while the store is in
- * use; `compact` leaves free space out. Takes long: for a thread that may wait. */
+/* A consistent copy of what is durable into `directory`, which must not exist or be empty, while
+ * the store is in use; `compact` leaves free space out. Takes long: for a thread that may wait. */
 enum store_status store_backup(struct store *s, const char *directory, bool compact);
 
 /* Bytes on the disk of what is durable, and of them what is free for reuse. */

@@ -11,7 +11,8 @@
 
 struct space {
     struct backend *backend;
-    struct store_writer *writer;  /* NULL: batches go into the backend, each in a transaction of its own */
+    struct store_writer
+        *writer; /* NULL: batches go into the backend, each in a transaction of its own */
     struct workers *thread; /* NULL: work is done by store_poll() */
     bool failed;            /* the writer's: its disk has failed, nothing more is tried */
 };
@@ -22,7 +23,7 @@ struct store {
     int lock; /* of the directory, or -1 */
     void (*wake)(void *ctx);
     void *wake_ctx;
-    size_t n_out; /* batches and loads that have not been answered; the owner's */
+    size_t n_out;          /* batches and loads that have not been answered; the owner's */
     pthread_mutex_t mutex; /* for what follows */
     pthread_cond_t answered;
     STAILQ_HEAD(, store_batch) done_batches;
@@ -55,7 +56,8 @@ struct store_batch {
     STAILQ_ENTRY(store_batch) link;
 };
 
-/* Name of the row in TABLE_META that says which format this is, and of the one with the next free id. */
+/* Name of the row in TABLE_META that says which format this is, and of the one with the next free
+ * id. */
 #define META_FORMAT "format"
 #define META_NEXT_ID "next-id"
 /* The last batch of the write-ahead log that is in the database. */
@@ -73,9 +75,9 @@ enum store_format {
 enum store_format store_read_format(struct backend *be);
 
 /*
- * The lock of a data directory, a descriptor to be closed; or -1, with the reason logged. With `create` it
- * is made if it is not there; without, and opened for reading only, there is no error then, but errno is ENOENT:
- * nobody has ever used the directory as it is here.
+ * The lock of a data directory, a descriptor to be closed; or -1, with the reason logged. With
+ * `create` it is made if it is not there; without, and opened for reading only, there is no error
+ * then, but errno is ENOENT: nobody has ever used the directory as it is here.
  */
 int store_lock(const char *directory, bool create);
 
@@ -85,8 +87,8 @@ bool store_remove_leftovers(const char *directory);
 /* Looks through directory/data.mdb and opens it; NULL with the reason logged. */
 struct backend *store_open_database(const char *directory, uint64_t size_max);
 
-/* Takes a row out. What is not there, or cannot be taken out without harm to the rest, is left alone:
- * nobody refers to it any more. */
+/* Takes a row out. What is not there, or cannot be taken out without harm to the rest, is left
+ * alone: nobody refers to it any more. */
 enum store_status batch_delete_row(struct backend *be, enum table t, struct slice key);
 
 /* Makes all changes of a batch in the transaction that is open. */

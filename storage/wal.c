@@ -38,8 +38,8 @@ struct wal {
 /* --- opening --- */
 
 /*
- * Records are written past the page cache, which has no use for them, and are on the disk when the write
- * returns. Not all file systems can do the former.
+ * Records are written past the page cache, which has no use for them, and are on the disk when the
+ * write returns. Not all file systems can do the former.
  */
 static int
 open_file(const char *path, bool read_only)
@@ -59,7 +59,8 @@ open_file(const char *path, bool read_only)
     return fd;
 }
 
-/* A file whose name is not on the disk is not there after a power cut, whatever was synced into it. */
+/* A file whose name is not on the disk is not there after a power cut, whatever was synced into it.
+ */
 static bool
 sync_names(const char *directory)
 {
@@ -138,8 +139,7 @@ struct found {
 static bool
 decode(struct found *f, const uint8_t *p, size_t left, struct record *r_r)
 {
-    if (left < WAL_HEADER || get_u32(p) != MAGIC ||
-        get_u64(p + CHECKED) != XXH3_64bits(p, CHECKED))
+    if (left < WAL_HEADER || get_u32(p) != MAGIC || get_u64(p + CHECKED) != XXH3_64bits(p, CHECKED))
         return false;
     if (get_u32(p + 4) != WAL_VERSION) {
         f->foreign = get_u32(p + 4);
@@ -165,8 +165,8 @@ add(struct found *f, const struct record *r)
 }
 
 /*
- * Collects the records of a segment. Behind a damaged one others of the same filling may follow: they are
- * looked for block by block, since no record of it is wanted less for that.
+ * Collects the records of a segment. Behind a damaged one others of the same filling may follow:
+ * they are looked for block by block, since no record of it is wanted less for that.
  */
 static void
 scan(struct found *f, const uint8_t *p, size_t n, uint64_t after)
@@ -247,7 +247,8 @@ wal_replay(struct wal *w, uint64_t after, wal_batch_fn *fn, void *ctx, struct wa
             log_error("store: wal-%u cannot be read: %s", i, strerror(errno));
     }
     if (ok && f.foreign != 0) {
-        log_error("store: the write-ahead log has version %" PRIu32 ", this program reads version %d",
+        log_error("store: the write-ahead log has version %" PRIu32
+                  ", this program reads version %d",
                   f.foreign, WAL_VERSION);
         ok = false;
     }

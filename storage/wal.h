@@ -14,9 +14,9 @@
  * database later, many in one transaction. Two files take turns: one is written while what is in
  * the other goes to the database.
  *
- * A record is a batch: a header, then the batch's bytes, in whole blocks. The headers of one filling of a
- * segment carry the same salt, a random number, so that what an earlier filling left behind, or what a
- * publisher puts into a message, is never taken for a record.
+ * A record is a batch: a header, then the batch's bytes, in whole blocks. The headers of one
+ * filling of a segment carry the same salt, a random number, so that what an earlier filling left
+ * behind, or what a publisher puts into a message, is never taken for a record.
  */
 struct wal;
 
@@ -47,16 +47,17 @@ struct wal_report {
 };
 
 /*
- * Gives out all batches with numbers above `after`, in their order. The last one may have been cut off by
- * the end of the process that wrote it: nobody was told that it is safe. False when the files cannot be
- * read.
+ * Gives out all batches with numbers above `after`, in their order. The last one may have been cut
+ * off by the end of the process that wrote it: nobody was told that it is safe. False when the
+ * files cannot be read.
  */
 bool wal_replay(struct wal *w, uint64_t after, wal_batch_fn *fn, void *ctx,
                 struct wal_report *report_r);
 
 /* --- writing, by one thread --- */
 
-/* Memory for the record of a batch of n bytes: the batch goes behind WAL_HEADER. To be released by free(). */
+/* Memory for the record of a batch of n bytes: the batch goes behind WAL_HEADER. To be released by
+ * free(). */
 MUST_USE uint8_t *wal_buffer(size_t n);
 
 /* Bytes that such a record takes. */
@@ -78,7 +79,8 @@ void wal_turn(struct wal *w);
 /* The disk has no room for more of this segment: another turn of it may have. */
 void wal_fill(struct wal *w);
 
-/* Writes a record and syncs it. STORE_FULL: nothing has happened, and the segment has no more room. */
+/* Writes a record and syncs it. STORE_FULL: nothing has happened, and the segment has no more room.
+ */
 enum store_status wal_append(struct wal *w, uint8_t *buffer, size_t n, uint64_t number);
 
 #endif

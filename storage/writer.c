@@ -20,10 +20,10 @@
 enum {
     SEGMENT_SIZE = 4 << 20,
     SEGMENT_LEAST = 256 << 10,
-    LARGE = 1 << 20,      /* bytes of a batch that is not worth writing twice */
-    ENOUGH = 3 << 20,     /* bytes waiting for the database that are brought there at once ... */
-    PATIENCE = 250,       /* ... and less after so many ms */
-    CHANGE_HEAD = 8,      /* of a change in the log: what, table, size of the key, size of the value */
+    LARGE = 1 << 20,  /* bytes of a batch that is not worth writing twice */
+    ENOUGH = 3 << 20, /* bytes waiting for the database that are brought there at once ... */
+    PATIENCE = 250,   /* ... and less after so many ms */
+    CHANGE_HEAD = 8,  /* of a change in the log: what, table, size of the key, size of the value */
 };
 
 enum change_kind { CHANGE_PUT = 1, CHANGE_DELETE = 2 };
@@ -32,12 +32,13 @@ enum change_kind { CHANGE_PUT = 1, CHANGE_DELETE = 2 };
 struct logged {
     uint8_t kind, table; /* enum change_kind; enum table */
     uint8_t key_len;
-    bool is_void;        /* a later one has made it needless */
+    bool is_void; /* a later one has made it needless */
     bool is_indexed;
     struct entry *entry; /* the batch that it is of */
     const uint8_t *key;
     struct slice value;
-    UT_hash_handle hh; /* writer->rows; by the byte in front of the key, which is the table, and the key */
+    UT_hash_handle
+        hh; /* writer->rows; by the byte in front of the key, which is the table, and the key */
 };
 
 /* A batch that is in the log and not in the database. */
@@ -61,19 +62,19 @@ struct store_writer {
     bool has_thread;
     uint64_t applied; /* number of the last batch in the database; of who writes it */
     uint64_t room;    /* bytes for the database that are kept for deletions */
-    uint64_t last; /* number of the last batch; the writing thread's */
+    uint64_t last;    /* number of the last batch; the writing thread's */
 
     pthread_mutex_t lock; /* for the rest */
     pthread_cond_t work;  /* for the thread: there may be something to do */
     pthread_cond_t done;  /* for the writing thread: something has been done */
     struct entry_list waiting;
     size_t waiting_size, taken_size;
-    struct timespec since;       /* when the first of them came */
-    struct logged *rows;         /* puts among them into tables that are loaded from */
-    uint64_t logged, brought;    /* last batch of the log, and the last of those in the database */
+    struct timespec since;    /* when the first of them came */
+    struct logged *rows;      /* puts among them into tables that are loaded from */
+    uint64_t logged, brought; /* last batch of the log, and the last of those in the database */
     unsigned in_segment[WAL_SEGMENTS]; /* batches that keep it from being written anew */
-    bool is_busy;                /* the database is being written */
-    bool is_hurried;             /* somebody waits for it */
+    bool is_busy;                      /* the database is being written */
+    bool is_hurried;                   /* somebody waits for it */
     bool is_full, has_failed, is_stopping;
 };
 
@@ -129,8 +130,8 @@ encoded_size(const struct store_batch *b)
     return n;
 }
 
-/* kind, table, size of the key, 0, size of the value; table again, key, value: so that table and key are
- * behind each other for the hash. The head's last byte is the second table. */
+/* kind, table, size of the key, 0, size of the value; table again, key, value: so that table and
+ * key are behind each other for the hash. The head's last byte is the second table. */
 static void
 encode(uint8_t *p, const struct store_batch *b)
 {
@@ -212,8 +213,8 @@ find(struct store_writer *w, const struct logged *like)
     return l;
 }
 
-/* A put that is followed by a deletion, or by another put, before it is brought over is needless: most
- * messages are, when consumers keep up. */
+/* A put that is followed by a deletion, or by another put, before it is brought over is needless:
+ * most messages are, when consumers keep up. */
 static void
 index_change(struct store_writer *w, struct logged *l)
 {
@@ -322,9 +323,9 @@ put_applied(struct backend *be, uint64_t number)
 }
 
 /*
- * All entries, and then a batch that has not been logged, if any, in one transaction. Of deletions only
- * what concerns tables whose rows are never put again: doing them early is harmless when all is done
- * again later.
+ * All entries, and then a batch that has not been logged, if any, in one transaction. Of deletions
+ * only what concerns tables whose rows are never put again: doing them early is harmless when all
+ * is done again later.
  */
 static enum store_status
 apply(struct backend *be, const struct entry_list *entries, const struct store_batch *b,
@@ -335,14 +336,15 @@ apply(struct backend *be, const struct entry_list *entries, const struct store_b
 
     if (status != STORE_OK)
         return status;
-    STAILQ_FOREACH (e, entries, link) {
+    STAILQ_FOREACH(e, entries, link)
+    {
         if (status == STORE_OK)
             status = apply_entry(be, e, deletions_only);
     }
     if (status == STORE_OK && b != NULL)
         status = batch_apply(be, b);
-    /* With deletions only, too: what a transaction has freed can be used in the next but one, and one that
-     * changes nothing does not count. */
+    /* With deletions only, too: what a transaction has freed can be used in the next but one, and
+     * one that changes nothing does not count. */
     if (status == STORE_OK)
         status = put_applied(be, number);
     if (status != STORE_OK) {
@@ -362,8 +364,8 @@ take(struct store_writer *w, struct entry_list *to)
     STAILQ_CONCAT(to, &w->waiting);
     w->taken_size = w->waiting_size;
     w->waiting_size = 0;
-    STAILQ_FOREACH (e, to, link)
-        e->is_taken = true;
+    STAILQ_FOREACH(e, to, link)
+    e->is_taken = true;
     w->is_busy = true;
 }
 
@@ -372,8 +374,8 @@ put_back(struct store_writer *w, struct entry_list *entries)
 {
     struct entry *e;
 
-    STAILQ_FOREACH (e, entries, link)
-        w->waiting_size += e->size;
+    STAILQ_FOREACH(e, entries, link)
+    w->waiting_size += e->size;
     STAILQ_CONCAT(entries, &w->waiting);
     STAILQ_CONCAT(&w->waiting, entries);
 }
@@ -413,8 +415,8 @@ last_number(const struct entry_list *entries, uint64_t otherwise)
     const struct entry *e;
     uint64_t number = otherwise;
 
-    STAILQ_FOREACH (e, entries, link)
-        number = e->number;
+    STAILQ_FOREACH(e, entries, link)
+    number = e->number;
     return number;
 }
 
@@ -565,7 +567,8 @@ needs_space(const struct store_batch *b)
     return false;
 }
 
-/* What is in the log must find room in the database: as much again for the trees and for what is torn. */
+/* What is in the log must find room in the database: as much again for the trees and for what is
+ * torn. */
 static enum store_status
 promise_room(struct store_writer *w, size_t record_size)
 {
@@ -637,8 +640,8 @@ writer_write(struct store_writer *w, const struct store_batch *b)
     pthread_mutex_lock(&w->lock);
     if (status == STORE_OK) {
         w->last = number;
-        add_entry(w, entry_new(buffer, slice_of(buffer + WAL_HEADER, n), number,
-                               wal_current(w->wal)));
+        add_entry(w,
+                  entry_new(buffer, slice_of(buffer + WAL_HEADER, n), number, wal_current(w->wal)));
     } else {
         free(buffer);
     }

@@ -17,9 +17,9 @@ struct password_hash;
 /* A user to be; the slices are copied. */
 struct user_spec {
     struct slice name;
-    struct slice password; /* blank: the user exists but cannot log in with a password */
+    struct slice password;            /* blank: the user exists but cannot log in with a password */
     const struct password_hash *hash; /* of it, in its place; or NULL */
-    bool loopback_only;    /* may log in from the local machine only */
+    bool loopback_only;               /* may log in from the local machine only */
 };
 
 enum users_verdict {

@@ -19,8 +19,9 @@ struct page_out;
  * and shrinks at its start, and a heap of returned entries, all of which come before the list.
  * Requeueing to the original position is a heap insertion, in whatever order entries come back.
  *
- * Every message that is published to a queue takes the next number, so a block needs to know only its
- * first one. A block may be paged out: then it has no messages, and says how many it stands for.
+ * Every message that is published to a queue takes the next number, so a block needs to know only
+ * its first one. A block may be paged out: then it has no messages, and says how many it stands
+ * for.
  */
 struct entry {
     struct message *message;
@@ -57,20 +58,20 @@ struct block {
 TAILQ_HEAD(block_list, block);
 
 struct backlog {
-    struct block_list blocks;  /* never delivered by this process */
-    struct entry *returned;    /* min-heap by sequence number */
+    struct block_list blocks; /* never delivered by this process */
+    struct entry *returned;   /* min-heap by sequence number */
     size_t n_returned, cap_returned;
-    size_t count;              /* of both parts, paged out or not */
-    uint64_t bytes;            /* of all bodies */
-    uint64_t resident;         /* memory that the resident ones take, about */
-    size_t n_paged;            /* blocks that are paged out */
-    uint64_t front;            /* memory of the blocks before the first paged one, if there is one */
+    size_t count;      /* of both parts, paged out or not */
+    uint64_t bytes;    /* of all bodies */
+    uint64_t resident; /* memory that the resident ones take, about */
+    size_t n_paged;    /* blocks that are paged out */
+    uint64_t front;    /* memory of the blocks before the first paged one, if there is one */
 };
 
 void backlog_init(struct backlog *b);
 
-/* Adds a new message, with a reference; its number is larger than all before it. `chunk` is where it is
- * stored, or NULL. */
+/* Adds a new message, with a reference; its number is larger than all before it. `chunk` is where
+ * it is stored, or NULL. */
 void backlog_push(struct backlog *b, struct message *m, uint64_t seq, struct chunk *chunk);
 
 /* Puts an entry back to its place. */

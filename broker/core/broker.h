@@ -54,7 +54,7 @@ struct broker {
     struct pager pager;
     uint64_t last_page_id; /* given to a queue without an id of its own */
     bool publishers_wait;  /* some connections are held by HOLD_STORE */
-    unsigned alarms; /* those that are set, of enum alarm */
+    unsigned alarms;       /* those that are set, of enum alarm */
     uint64_t
         work; /* messages put into queues and header bindings tried, ever: see connection_input() */
 };
@@ -63,8 +63,8 @@ struct broker {
 struct broker *broker_new(const struct settings *settings, const struct env *env, uint64_t now);
 
 /*
- * Takes over what is in the store, which is borrowed until broker_close(), and makes the default vhost
- * if there is none. NULL: nothing is durable. False when the store cannot be read.
+ * Takes over what is in the store, which is borrowed until broker_close(), and makes the default
+ * vhost if there is none. NULL: nothing is durable. False when the store cannot be read.
  */
 bool broker_open(struct broker *b, struct store *s, recovered_user_fn *user, void *ctx);
 

@@ -109,11 +109,12 @@ typedef bool channel_method_fn(struct channel *ch, const union amqp_args *args,
 #define CHANNEL_HANDLERS(H)                                                                        \
     H(channel, flow)                                                                               \
     H(access, request)                                                                             \
-    H(exchange, declare) H(exchange, delete) H(exchange, bind) H(exchange, unbind)                 \
-        H(queue, declare) H(queue, bind) H(queue, purge) H(queue, delete) H(queue, unbind)         \
-            H(basic, qos) H(basic, consume) H(basic, cancel) H(basic, publish) H(basic, get)       \
-                H(basic, ack) H(basic, reject) H(basic, recover_async) H(basic, recover)           \
-                    H(basic, nack) H(confirm, select) H(tx, select) H(tx, commit) H(tx, rollback)
+    H(exchange, declare)                                                                           \
+    H(exchange, delete) H(exchange, bind) H(exchange, unbind) H(queue, declare) H(queue, bind)     \
+        H(queue, purge) H(queue, delete) H(queue, unbind) H(basic, qos) H(basic, consume)          \
+            H(basic, cancel) H(basic, publish) H(basic, get) H(basic, ack) H(basic, reject)        \
+                H(basic, recover_async) H(basic, recover) H(basic, nack) H(confirm, select)        \
+                    H(tx, select) H(tx, commit) H(tx, rollback)
 
 #define H(c, m) channel_method_fn channel_on_##c##_##m;
 CHANNEL_HANDLERS(H)
@@ -129,8 +130,8 @@ void channel_fail(struct channel *ch, const struct amqp_error *err, uint16_t cla
 /* What was published is complete: route it (channel_publish.c). */
 bool channel_publish(struct channel *ch, struct amqp_error *err);
 
-/* Puts a publish into its queues; with no queue at all, returns it if it is mandatory. True when it is to be
- * stored: then it is safe when the journal's next batch is. */
+/* Puts a publish into its queues; with no queue at all, returns it if it is mandatory. True when it
+ * is to be stored: then it is safe when the journal's next batch is. */
 bool channel_enqueue(struct channel *ch, struct message *m, struct queue **queues, size_t n,
                      bool mandatory);
 
@@ -144,7 +145,8 @@ void channel_settle_confirms(struct channel *ch, uint64_t first, uint64_t last,
 /* A basic.get that has waited is answered. */
 void channel_finish_get(struct get *g);
 
-/* Sends the reply to a method that may have changed what is durable: it leaves when that is on the disk. */
+/* Sends the reply to a method that may have changed what is durable: it leaves when that is on the
+ * disk. */
 void channel_send_durable(struct channel *ch, enum amqp_method_id id, const union amqp_args *args);
 
 /* Whether something durable can be changed; false with `err` set when the store has failed. */

@@ -136,8 +136,8 @@ channel_on_exchange_bind(struct channel *ch, const union amqp_args *args, struct
         return false;
     struct exchange *to = channel_exchange(ch, name_slice(&destination), err);
     if (to == NULL || !channel_check_store(ch, from->durable && to->durable, err) ||
-        !exchange_bind(from, (struct destination){.exchange = to}, m->routing_key,
-                                     m->arguments, err))
+        !exchange_bind(from, (struct destination){.exchange = to}, m->routing_key, m->arguments,
+                       err))
         return false;
     if (!m->nowait)
         channel_send_durable(ch, AMQP_exchange_bind_ok, &no_args);
@@ -155,8 +155,7 @@ channel_on_exchange_unbind(struct channel *ch, const union amqp_args *args, stru
         return false;
     struct exchange *from = vhost_find_exchange(vhost_of(ch), name_slice(&source));
     struct exchange *to = vhost_find_exchange(vhost_of(ch), name_slice(&destination));
-    if (from != NULL && to != NULL &&
-        !channel_check_store(ch, from->durable && to->durable, err))
+    if (from != NULL && to != NULL && !channel_check_store(ch, from->durable && to->durable, err))
         return false;
     if (from != NULL && to != NULL)
         exchange_unbind(from, (struct destination){.exchange = to}, m->routing_key, m->arguments);

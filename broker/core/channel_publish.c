@@ -182,7 +182,8 @@ channel_publish(struct channel *ch, struct amqp_error *err)
     return true;
 }
 
-/* How many of the queues, which may have been deleted since a transaction routed, store the message. */
+/* How many of the queues, which may have been deleted since a transaction routed, store the
+ * message. */
 static size_t
 count_storing(const struct message *m, struct queue *const *queues, size_t n)
 {

@@ -62,8 +62,8 @@ chunk_unref(struct chunk *c)
 bool
 chunk_has_room(const struct chunk *c, uint64_t seq, uint64_t size)
 {
-    return c->n_records == 0 ||
-           (c->weight + size + CHUNK_RECORD_OVERHEAD <= CHUNK_FULL && seq - c->head.first <= CHUNK_SPAN_MAX);
+    return c->n_records == 0 || (c->weight + size + CHUNK_RECORD_OVERHEAD <= CHUNK_FULL &&
+                                 seq - c->head.first <= CHUNK_SPAN_MAX);
 }
 
 void

@@ -12,17 +12,17 @@ struct message;
 struct queue;
 
 /*
- * Persistent messages of a queue that are stored together, as far as memory must know them: which of
- * them are settled, and where in the store they are. Collected by the journal from the publishes of a
- * while, written as one value, and deleted when the last one is settled.
+ * Persistent messages of a queue that are stored together, as far as memory must know them: which
+ * of them are settled, and where in the store they are. Collected by the journal from the publishes
+ * of a while, written as one value, and deleted when the last one is settled.
  */
 enum chunk_state {
     CHUNK_OPEN,    /* collects messages, or waits for the next batch with what it has */
     CHUNK_WRITING, /* in the batch under way */
     CHUNK_STORED,
     CHUNK_REPLACED, /* stored, and about to be replaced by one that has its messages with others' */
-    CHUNK_DOOMED, /* stored, wanted by nobody, and to be deleted or being deleted */
-    CHUNK_GONE,   /* not in the store; kept while a block refers to it */
+    CHUNK_DOOMED,   /* stored, wanted by nobody, and to be deleted or being deleted */
+    CHUNK_GONE,     /* not in the store; kept while a block refers to it */
 };
 
 TAILQ_HEAD(chunk_list, chunk);
@@ -30,12 +30,12 @@ TAILQ_HEAD(chunk_list, chunk);
 struct chunk {
     struct queue *queue; /* holds a reference until it is gone */
     struct chunk_head head;
-    uint32_t refs; /* one of its own until it is gone, and one for each block */
-    uint8_t state; /* enum chunk_state */
-    bool is_dirty; /* on the journal's list of those whose dead set has changed */
-    bool in_tx;    /* messages of it have been settled by a transaction that no batch has yet */
+    uint32_t refs;  /* one of its own until it is gone, and one for each block */
+    uint8_t state;  /* enum chunk_state */
+    bool is_dirty;  /* on the journal's list of those whose dead set has changed */
+    bool in_tx;     /* messages of it have been settled by a transaction that no batch has yet */
     bool was_in_tx; /* the batch under way has them */
-    uint32_t live; /* messages that are not settled */
+    uint32_t live;  /* messages that are not settled */
     uint32_t n_dead;
     uint64_t dead_bytes;
     uint8_t *dead; /* bits by offset; NULL: none, or not written yet */
@@ -43,20 +43,21 @@ struct chunk {
     struct store_record *records; /* until it is stored; each holds a reference to its message */
     uint32_t n_records, cap_records;
     uint64_t weight; /* bytes that they take in the store */
-    struct chunk_list replaces; /* smaller ones whose messages it has taken over; until it is stored */
+    struct chunk_list
+        replaces; /* smaller ones whose messages it has taken over; until it is stored */
 
     uint64_t *shared; /* ids of shared messages that it refers to, once it is stored */
     uint32_t n_shared;
 
-    TAILQ_ENTRY(chunk) link;       /* the journal's list for its state */
-    TAILQ_ENTRY(chunk) dirty_link; /* journal->dirty */
+    TAILQ_ENTRY(chunk) link;        /* the journal's list for its state */
+    TAILQ_ENTRY(chunk) dirty_link;  /* journal->dirty */
     TAILQ_ENTRY(chunk) flying_link; /* journal->flying_dirty */
-    TAILQ_ENTRY(chunk) queue_link; /* queue->chunks */
+    TAILQ_ENTRY(chunk) queue_link;  /* queue->chunks */
 };
 
 /*
- * Bytes at which a chunk is full: with its head it then takes 64 pages of the store, neither more nor less,
- * so that what one leaves fits the next.
+ * Bytes at which a chunk is full: with its head it then takes 64 pages of the store, neither more
+ * nor less, so that what one leaves fits the next.
  */
 enum { CHUNK_FULL = 256 * 1024 - 128, CHUNK_RECORD_OVERHEAD = 24 };
 

@@ -68,7 +68,8 @@ struct connection {
     struct channel_page **pages; /* channels by number */
     uint16_t n_pages;
     uint32_t n_channels;
-    struct fence fence_flying, fence_waiting; /* output that waits for the batch under way, and the next */
+    struct fence fence_flying,
+        fence_waiting; /* output that waits for the batch under way, and the next */
     struct queue_list exclusive_queues;
 
     uint64_t received, sent; /* bytes */
@@ -134,8 +135,9 @@ connection_output_full(const struct connection *c)
 static inline size_t
 connection_writable(const struct connection *c)
 {
-    uint64_t fence = c->fence_flying.position < c->fence_waiting.position ? c->fence_flying.position
-                                                                          : c->fence_waiting.position;
+    uint64_t fence = c->fence_flying.position < c->fence_waiting.position
+                         ? c->fence_flying.position
+                         : c->fence_waiting.position;
     uint64_t left = fence - c->sent;
 
     return left < c->out.bytes ? (size_t)left : c->out.bytes;

@@ -207,16 +207,17 @@ definition_add_binding(struct binding *b)
     struct vhost *v = b->source->vhost;
 
     b->id = journal_new_id(&v->broker->journal);
-    put(v->broker, &(struct definition){
-                       .id = b->id,
-                       .kind = DEFINITION_BINDING,
-                       .vhost = v->id,
-                       .source = b->source->name,
-                       .destination = b->dest.queue != NULL ? b->dest.queue->name : b->dest.exchange->name,
-                       .to_exchange = b->dest.queue == NULL,
-                       .key = b->key,
-                       .arguments = b->arguments,
-                   });
+    put(v->broker,
+        &(struct definition){
+            .id = b->id,
+            .kind = DEFINITION_BINDING,
+            .vhost = v->id,
+            .source = b->source->name,
+            .destination = b->dest.queue != NULL ? b->dest.queue->name : b->dest.exchange->name,
+            .to_exchange = b->dest.queue == NULL,
+            .key = b->key,
+            .arguments = b->arguments,
+        });
 }
 
 void

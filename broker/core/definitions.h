@@ -13,8 +13,8 @@ struct queue;
 struct vhost;
 
 /*
- * Definitions as they are stored: a kind and a payload each, by id. Names are shortstrs, arguments are
- * the pairs of a field table, with their length in four bytes before them.
+ * Definitions as they are stored: a kind and a payload each, by id. Names are shortstrs, arguments
+ * are the pairs of a field table, with their length in four bytes before them.
  */
 enum definition_kind {
     DEFINITION_VHOST = 'v',
@@ -32,8 +32,8 @@ struct definition {
     uint64_t vhost; /* id of the virtual host that it is in */
     struct slice name;
     bool durable, auto_delete, internal;
-    struct slice type;      /* exchange */
-    struct slice arguments; /* exchange, queue, binding */
+    struct slice type;                     /* exchange */
+    struct slice arguments;                /* exchange, queue, binding */
     struct slice source, destination, key; /* binding */
     bool to_exchange;
     struct slice password_hash, tags; /* user: as in RabbitMQ's definitions */

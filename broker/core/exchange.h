@@ -105,8 +105,8 @@ const struct exchange_type *exchange_type_find(struct slice name);
 /* Makes an exchange of the vhost; the name must be free. Arguments are copied. `id` is that of its
  * definition in the store, or 0. */
 struct exchange *exchange_new(struct vhost *v, struct slice name, const struct exchange_type *type,
-                              bool durable, bool auto_delete, bool internal,
-                              struct slice arguments, uint64_t id);
+                              bool durable, bool auto_delete, bool internal, struct slice arguments,
+                              uint64_t id);
 
 /* Removes an exchange with all its bindings, and auto-delete exchanges that lose their last one by
  * it. */

@@ -18,9 +18,9 @@ enum { ID_STEP = 1024 };
 
 struct shared {
     uint64_t id;
-    uint32_t refs;    /* records of open chunks, and chunks that are stored */
+    uint32_t refs; /* records of open chunks, and chunks that are stored */
     bool is_stored;
-    uint64_t batch;   /* that writes it */
+    uint64_t batch; /* that writes it */
     UT_hash_handle hh;
 };
 
@@ -95,7 +95,8 @@ journal_fini(struct journal *j)
     free_rows(&j->flying.rows);
     free_runs(&j->waiting.runs);
     free_runs(&j->flying.runs);
-    HASH_ITER (hh, j->shared, sh, next) {
+    HASH_ITER(hh, j->shared, sh, next)
+    {
         HASH_DEL(j->shared, sh);
         free(sh);
     }
@@ -582,8 +583,8 @@ put_chunks(struct journal *j, struct store_batch *b)
 }
 
 /*
- * Whether a batch of deletions only must leave this chunk alone: what a transaction has settled must not
- * get to the disk before what it has published.
+ * Whether a batch of deletions only must leave this chunk alone: what a transaction has settled
+ * must not get to the disk before what it has published.
  */
 static bool
 must_wait(const struct journal *j, struct chunk *c)
@@ -596,7 +597,8 @@ must_wait(const struct journal *j, struct chunk *c)
 }
 
 static void
-del_chunks(struct journal *j, struct store_batch *b, struct chunk_list *list, unsigned *n, unsigned max)
+del_chunks(struct journal *j, struct store_batch *b, struct chunk_list *list, unsigned *n,
+           unsigned max)
 {
     struct chunk *c, *next;
 
@@ -893,12 +895,14 @@ set_full(struct journal *j, bool full)
     j->is_full = full;
     broker_set_alarm(j->broker, ALARM_STORE, full);
     if (full)
-        log_error("store: no space on the disk: publishers of persistent messages wait until there is");
+        log_error(
+            "store: no space on the disk: publishers of persistent messages wait until there is");
     else
         log_info("store: there is space again");
 }
 
-/* No space: nothing is lost yet. What frees space goes on by itself, the rest is tried now and then. */
+/* No space: nothing is lost yet. What frees space goes on by itself, the rest is tried now and
+ * then. */
 static void
 wait_for_space(struct journal *j)
 {
@@ -995,11 +999,13 @@ journal_close(struct journal *j)
     if (j->store == NULL)
         return;
     store_finish(j->store);
-    while (!j->has_failed && !j->is_full && (j->is_urgent || has_lazy_work(j))) {
+    do {
+        if (j->has_failed || (!j->is_urgent && !has_lazy_work(j)))
+            break;
         j->with_dead = true;
         submit(j, false);
         store_finish(j->store);
-    }
+    } while (!j->is_full);
     j->store = NULL;
 }
 
@@ -1045,7 +1051,8 @@ journal_recovered(struct journal *j)
 {
     struct shared *sh, *next;
 
-    HASH_ITER (hh, j->shared, sh, next) {
+    HASH_ITER(hh, j->shared, sh, next)
+    {
         if (sh->refs != 0)
             continue;
         add_row(j, ROW_DEL_SHARED, sh->id, 0, nothing);

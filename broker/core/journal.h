@@ -15,21 +15,22 @@ struct connection;
 struct queue;
 
 /*
- * What the store must be told. Changes are made in memory at once and collected here; when the store
- * has finished a batch, everything that has collected since becomes the next one (group commit). What
- * is already over by then, a message that has been acknowledged say, is never written. The end of a
- * batch releases what waited for it: confirms, and replies that must not leave earlier.
+ * What the store must be told. Changes are made in memory at once and collected here; when the
+ * store has finished a batch, everything that has collected since becomes the next one (group
+ * commit). What is already over by then, a message that has been acknowledged say, is never
+ * written. The end of a batch releases what waited for it: confirms, and replies that must not
+ * leave earlier.
  *
  * Settlements are lazy: dead sets and what has been delivered go out every JOURNAL_LAZY ms, or with
  * the batch of a transaction.
  */
 enum {
-    JOURNAL_LAZY = 100,             /* ms */
-    JOURNAL_RETRY = 500,            /* ms between attempts while there is no space */
-    JOURNAL_DELETIONS = 256,        /* settled chunks that one batch deletes: it must not take long */
-    JOURNAL_BURIALS = 64,           /* and of those, ones of purged and deleted queues */
-    JOURNAL_BEHIND = 8 << 20,       /* bytes not written above which publishers wait */
-    JOURNAL_SHARED_MIN = 4096,      /* a smaller body is stored with each queue's messages */
+    JOURNAL_LAZY = 100,        /* ms */
+    JOURNAL_RETRY = 500,       /* ms between attempts while there is no space */
+    JOURNAL_DELETIONS = 256,   /* settled chunks that one batch deletes: it must not take long */
+    JOURNAL_BURIALS = 64,      /* and of those, ones of purged and deleted queues */
+    JOURNAL_BEHIND = 8 << 20,  /* bytes not written above which publishers wait */
+    JOURNAL_SHARED_MIN = 4096, /* a smaller body is stored with each queue's messages */
 };
 
 /* Publishes of a channel that wait for a batch: confirms first .. last. */
@@ -93,8 +94,8 @@ struct journal {
     struct journal_queue_list states, flying_states; /* queues whose state is to be written */
     struct shared *shared;                           /* by id */
     struct timer timer;                              /* lazy things, and retries */
-    uint64_t behind;                                 /* bytes of messages that are not written yet */
-    uint64_t next_id, reserved_id;                   /* ids below `reserved` may be given out */
+    uint64_t behind;               /* bytes of messages that are not written yet */
+    uint64_t next_id, reserved_id; /* ids below `reserved` may be given out */
     uint64_t n_batches;
     uint64_t retry_at; /* ms; while there is no space */
     bool is_flying;    /* a batch is under way */
@@ -115,13 +116,13 @@ void journal_fini(struct journal *j);
 /* Attaches the store; recovery comes next. */
 void journal_open(struct journal *j, struct store *s);
 
-/* The last phase of a tick: hands a batch to the store if there is something for it. True when it is to be
- * called again in the next one. */
+/* The last phase of a tick: hands a batch to the store if there is something for it. True when it
+ * is to be called again in the next one. */
 bool journal_commit(struct journal *j);
 
 /*
- * Writes everything, waiting for the store, and detaches from it: for the orderly end, before what is in
- * memory is taken down.
+ * Writes everything, waiting for the store, and detaches from it: for the orderly end, before what
+ * is in memory is taken down.
  */
 void journal_close(struct journal *j);
 
@@ -136,15 +137,15 @@ void journal_del_definition(struct journal *j, uint64_t id);
 /* --- messages --- */
 
 /*
- * A persistent message enters a durable queue; returns the chunk that it is in, NULL when nothing can
- * be stored. `shared` is 0 or what journal_share() gave for it.
+ * A persistent message enters a durable queue; returns the chunk that it is in, NULL when nothing
+ * can be stored. `shared` is 0 or what journal_share() gave for it.
  */
 struct chunk *journal_add(struct journal *j, struct queue *q, struct message *m, uint64_t seq,
                           uint64_t shared);
 
 /*
- * A new chunk for messages that are stored in smaller ones, of which this is the first; to be filled by
- * journal_move(). It is written by the next batch, which deletes the others.
+ * A new chunk for messages that are stored in smaller ones, of which this is the first; to be
+ * filled by journal_move(). It is written by the next batch, which deletes the others.
  */
 struct chunk *journal_merge(struct journal *j, struct chunk *first);
 void journal_move(struct journal *j, struct chunk *to, struct message *m, uint64_t seq);
@@ -158,8 +159,8 @@ uint64_t journal_share(struct journal *j);
 void journal_settle(struct journal *j, struct chunk *c, uint64_t seq, uint64_t body_len);
 
 /* The `n` messages of it between two numbers that are not settled yet are. */
-void journal_settle_range(struct journal *j, struct chunk *c, uint64_t from, uint64_t to, uint32_t n,
-                          uint64_t bytes);
+void journal_settle_range(struct journal *j, struct chunk *c, uint64_t from, uint64_t to,
+                          uint32_t n, uint64_t bytes);
 
 /* Nothing of a stored chunk is wanted any more, since its queue has been purged or deleted. */
 void journal_bury(struct journal *j, struct chunk *c);
@@ -193,8 +194,8 @@ void journal_confirm(struct journal *j, struct channel *ch, uint64_t seq);
 void journal_forget_channel(struct channel *ch);
 
 /*
- * What is written to the connection from now on leaves after the next batch. Only if a batch is due that
- * is more than lazy work.
+ * What is written to the connection from now on leaves after the next batch. Only if a batch is due
+ * that is more than lazy work.
  */
 void journal_fence(struct journal *j, struct connection *c);
 
@@ -214,7 +215,8 @@ void journal_recovered_shared(struct journal *j, uint64_t id);
 /* A chunk that nobody owns, but is kept, refers to these. */
 void journal_recovered_orphan(struct journal *j, const uint64_t *ids, uint32_t n);
 /* The chunk refers to these. */
-void journal_recovered_references(struct journal *j, struct chunk *c, const uint64_t *ids, uint32_t n);
+void journal_recovered_references(struct journal *j, struct chunk *c, const uint64_t *ids,
+                                  uint32_t n);
 /* All chunks are there: shared messages that none refers to go. */
 void journal_recovered(struct journal *j);
 

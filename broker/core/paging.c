@@ -13,7 +13,7 @@
 #include "protocol/props.h"
 
 enum {
-    LOADS_MAX = 64, /* chunks of a queue on their way back at the same time */
+    LOADS_MAX = 64,             /* chunks of a queue on their way back at the same time */
     MERGE_MIN = CHUNK_FULL / 4, /* bytes of a chunk that is worth a place of its own */
 };
 
@@ -194,7 +194,8 @@ measure_run(struct block *first)
     struct block *bl;
 
     for (bl = first; bl != NULL && bl->chunk == first->chunk; bl = TAILQ_NEXT(bl, link)) {
-        bool is_full = run.cost >= CHUNK_FULL || bl->first + bl->end - first->first > CHUNK_SPAN_MAX;
+        bool is_full =
+            run.cost >= CHUNK_FULL || bl->first + bl->end - first->first > CHUNK_SPAN_MAX;
         if (bl->state != BLOCK_RESIDENT || (first->chunk == NULL && bl != first && is_full))
             break;
         run.n += bl->count;
@@ -302,7 +303,8 @@ first_leaver(struct queue *q)
     struct block *bl;
     uint64_t front = 0;
 
-    TAILQ_FOREACH_REVERSE (bl, &q->ready.blocks, block_list, link) {
+    TAILQ_FOREACH_REVERSE(bl, &q->ready.blocks, block_list, link)
+    {
         if (bl->state != BLOCK_RESIDENT)
             return TAILQ_NEXT(bl, link);
     }
@@ -351,9 +353,10 @@ is_small(const struct block *first, const struct run *run)
 }
 
 /*
- * Small chunks, as a slow publisher makes them, would cost more memory each than their messages: what one
- * chunk can take of them, from `first` on, becomes one, which can leave when it is stored. NULL when
- * that has to wait, for that or for more of them; else the next block that is none of them.
+ * Small chunks, as a slow publisher makes them, would cost more memory each than their messages:
+ * what one chunk can take of them, from `first` on, becomes one, which can leave when it is stored.
+ * NULL when that has to wait, for that or for more of them; else the next block that is none of
+ * them.
  */
 static struct block *
 merge(struct queue *q, struct block *first)
@@ -370,7 +373,8 @@ merge(struct queue *q, struct block *first)
             break;
         cost += run.cost;
     }
-    if (bl == NULL || (n > 1 && cost < MERGE_MIN && bl->chunk != NULL && bl->chunk->state < CHUNK_STORED))
+    if (bl == NULL ||
+        (n > 1 && cost < MERGE_MIN && bl->chunk != NULL && bl->chunk->state < CHUNK_STORED))
         return NULL; /* the list ends with more of them */
     if (n == 1) {
         run = measure_run(first);
@@ -385,7 +389,8 @@ merge(struct queue *q, struct block *first)
     return NULL;
 }
 
-/* Lets the run that begins with this block leave, if it can; the next one, or NULL when that must wait. */
+/* Lets the run that begins with this block leave, if it can; the next one, or NULL when that must
+ * wait. */
 static struct block *
 leave(struct queue *q, struct block *first)
 {
@@ -537,8 +542,8 @@ put_record(struct block *to, const struct block *from, const struct store_load *
     *bytes += m->body_len;
 }
 
-/* Messages that were there and cannot be read are gone; what is left of their chunk need not wait for
- * them. */
+/* Messages that were there and cannot be read are gone; what is left of their chunk need not wait
+ * for them. */
 static void
 settle_lost(struct queue *q, const struct block *from, const struct block *to,
             const struct store_load *ld)

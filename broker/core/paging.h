@@ -10,18 +10,18 @@ struct chunk;
 struct queue;
 
 /*
- * What keeps a backlog from filling the memory. A queue that is over its budget keeps its front, which is
- * wanted next, and its newest messages; blocks in between leave: those whose messages are exactly
- * what is live of a stored chunk just go, others are written to the paging space first. They come back,
- * through the store's reader, ahead of those who consume.
+ * What keeps a backlog from filling the memory. A queue that is over its budget keeps its front,
+ * which is wanted next, and its newest messages; blocks in between leave: those whose messages are
+ * exactly what is live of a stored chunk just go, others are written to the paging space first.
+ * They come back, through the store's reader, ahead of those who consume.
  */
 
 /* The queues that have much in memory, for their share of what all may have together. */
 struct pager {
     TAILQ_HEAD(, queue) heavy;
     uint64_t n_heavy;
-    uint64_t memory;  /* that they took when each was looked at last */
-    uint64_t budget;  /* of each, while they are too many for all to have their own */
+    uint64_t memory; /* that they took when each was looked at last */
+    uint64_t budget; /* of each, while they are too many for all to have their own */
 };
 
 void pager_init(struct pager *pg);
@@ -30,10 +30,12 @@ void pager_init(struct pager *pg);
 void paging_enter(struct queue *q);
 void paging_leave(struct queue *q);
 
-/* A queue's memory is looked at when it has grown by so much, or by less if it may not have much. */
+/* A queue's memory is looked at when it has grown by so much, or by less if it may not have much.
+ */
 #define PAGING_STEP UINT64_C(131072)
 
-/* The queue's backlog has grown, or a chunk of it has been stored: lets blocks leave if it is over its budget. */
+/* The queue's backlog has grown, or a chunk of it has been stored: lets blocks leave if it is over
+ * its budget. */
 void paging_check(struct queue *q);
 
 /* Somebody takes messages: brings back what he needs next, if it is not there. */
@@ -42,11 +44,12 @@ void paging_read_ahead(struct queue *q);
 /* A leaving block is wanted: it stays, with all that were to leave with it. */
 void paging_stay(struct block *bl);
 
-/* A block is dropped: whatever was under way with it comes to nothing. What it has in the paging space is
- * deleted. */
+/* A block is dropped: whatever was under way with it comes to nothing. What it has in the paging
+ * space is deleted. */
 void paging_forget(struct queue *q, struct block *bl);
 
-/* The queue has what is live of this chunk, out of memory. In the order of the chunks, at recovery. */
+/* The queue has what is live of this chunk, out of memory. In the order of the chunks, at recovery.
+ */
 void paging_recovered(struct queue *q, struct chunk *c);
 
 /* Bytes of the bodies that a block which is out has in its chunk. */

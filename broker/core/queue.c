@@ -141,8 +141,8 @@ queue_take(struct queue *q, struct entry *e_r)
 {
     if (!backlog_pop(&q->ready, e_r))
         return false;
-    /* First deliveries go by ascending numbers; what this process has not delivered may have been before
-     * it started. */
+    /* First deliveries go by ascending numbers; what this process has not delivered may have been
+     * before it started. */
     if (e_r->seq <= q->delivered) {
         e_r->redelivered = true;
     } else {
@@ -176,7 +176,8 @@ queue_requeue(struct queue *q, struct entry e)
 
 /*
  * What has never been delivered is a range of numbers, which the store is told at once; chunks that
- * have others besides are settled message by message. Returns false when there is nothing stored in it.
+ * have others besides are settled message by message. Returns false when there is nothing stored in
+ * it.
  */
 static void
 note_purge(struct queue *q)
@@ -241,7 +242,8 @@ queue_loaded(struct queue *q)
 {
     struct get *g;
 
-    while ((g = TAILQ_FIRST(&q->gets)) != NULL && (backlog_has_resident(&q->ready) || q->ready.count == 0))
+    while ((g = TAILQ_FIRST(&q->gets)) != NULL &&
+           (backlog_has_resident(&q->ready) || q->ready.count == 0))
         channel_finish_get(g);
     if (!TAILQ_EMPTY(&q->gets) || !TAILQ_EMPTY(&q->ready_consumers))
         paging_read_ahead(q);

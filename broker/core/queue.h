@@ -31,8 +31,9 @@ struct queue {
     struct vhost *vhost;
     struct slice name; /* bytes behind the struct, as are the arguments */
     struct slice arguments;
-    uint32_t refs; /* one while declared, and one per consumer, delivery, buffered publish, chunk ... */
-    uint64_t id;   /* of its definition and its chunks; 0: it is not durable */
+    uint32_t
+        refs; /* one while declared, and one per consumer, delivery, buffered publish, chunk ... */
+    uint64_t id;      /* of its definition and its chunks; 0: it is not durable */
     uint64_t page_id; /* of its chunks in the paging space */
     bool durable, auto_delete, deleted;
     bool has_exclusive_consumer;
@@ -61,15 +62,15 @@ struct queue {
     uint64_t reached; /* route.epoch */
     TAILQ_ENTRY(queue) schedule_link;
     TAILQ_ENTRY(queue) state_link, flying_state_link; /* journal->states, flying_states */
-    TAILQ_ENTRY(queue) owner_link; /* owner->exclusive_queues */
-    UT_hash_handle hh;             /* vhost->queues */
+    TAILQ_ENTRY(queue) owner_link;                    /* owner->exclusive_queues */
+    UT_hash_handle hh;                                /* vhost->queues */
 };
 
 TAILQ_HEAD(queue_list, queue);
 
 /*
- * A queue whose name is free. `owner` makes it exclusive; `id` is that of its definition in the store
- * (0: it is not durable). Arguments are copied.
+ * A queue whose name is free. `owner` makes it exclusive; `id` is that of its definition in the
+ * store (0: it is not durable). Arguments are copied.
  */
 struct queue *queue_new(struct vhost *v, struct slice name, bool durable, bool auto_delete,
                         struct connection *owner, struct slice arguments, uint64_t id);
@@ -93,15 +94,16 @@ queue_stores(const struct queue *q, const struct message *m)
 }
 
 /*
- * Appends a message, taking a reference of its own, and schedules the queue's dispatch. `shared` is its
- * id if it is stored for several queues together, or 0.
+ * Appends a message, taking a reference of its own, and schedules the queue's dispatch. `shared` is
+ * its id if it is stored for several queues together, or 0.
  */
 void queue_publish(struct queue *q, struct message *m, uint64_t shared);
 
 /* Takes the next ready message for basic.get or a delivery; false when there is none in memory. */
 bool queue_take(struct queue *q, struct entry *e_r);
 
-/* The message is done with: acknowledged, rejected or delivered for good. Takes over its reference. */
+/* The message is done with: acknowledged, rejected or delivered for good. Takes over its reference.
+ */
 void queue_settle(struct queue *q, const struct entry *e);
 
 /* Puts a delivered message back to its place, now redelivered; drops it when the queue is gone. */

@@ -61,8 +61,8 @@ reap_paged(struct queue *q, struct block *bl)
         journal_bury(&q->vhost->broker->journal, c);
         return;
     }
-    journal_settle_range(&q->vhost->broker->journal, c, bl->first + bl->start, bl->first + bl->end - 1,
-                         bl->n_stored, paging_stored_bytes(bl));
+    journal_settle_range(&q->vhost->broker->journal, c, bl->first + bl->start,
+                         bl->first + bl->end - 1, bl->n_stored, paging_stored_bytes(bl));
 }
 
 static unsigned
@@ -90,17 +90,17 @@ reap_some(struct reap *reap)
     struct block *bl = TAILQ_FIRST(&b->blocks);
     unsigned n;
 
-    if (bl != NULL) {
-        TAILQ_REMOVE(&b->blocks, bl, link);
-        n = reap_block(reap->queue, bl);
-        block_free(bl);
-        return n;
-    }
+    /* These first: the range of numbers that a purge writes does not have them. */
     if (b->n_returned != 0) {
         queue_settle(reap->queue, &b->returned[--b->n_returned]);
         return 1;
     }
-    return 0;
+    if (bl == NULL)
+        return 0;
+    TAILQ_REMOVE(&b->blocks, bl, link);
+    n = reap_block(reap->queue, bl);
+    block_free(bl);
+    return n;
 }
 
 static void

@@ -8,8 +8,8 @@ struct broker;
 struct queue;
 
 /*
- * Backlogs that have been purged, or whose queue has been deleted, are taken down a slice at a time: a
- * hundred million messages are no reason for others to wait.
+ * Backlogs that have been purged, or whose queue has been deleted, are taken down a slice at a
+ * time: a hundred million messages are no reason for others to wait.
  */
 struct reaper {
     TAILQ_HEAD(, reap) reaps;

@@ -228,8 +228,8 @@ report(const struct recovery *rec, const struct store_damage *damage)
                   " dead sets, %" PRIu64 " shared messages; see coneyd --check",
                   damage->definitions + rec->n_unusable, damage->queue_states, damage->chunks,
                   damage->messages, damage->dead_sets, damage->shared);
-    log_info("store: recovered %zu queues with %" PRIu64 " messages in %" PRIu64
-             " chunks, %" PRIu64 " exchanges, %" PRIu64 " bindings",
+    log_info("store: recovered %zu queues with %" PRIu64 " messages in %" PRIu64 " chunks, %" PRIu64
+             " exchanges, %" PRIu64 " bindings",
              rec->n_queues, rec->n_messages, rec->n_chunks, rec->n_exchanges, rec->n_bindings);
 }
 

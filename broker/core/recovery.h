@@ -11,8 +11,8 @@ struct store;
 typedef void recovered_user_fn(void *ctx, const struct definition *user);
 
 /*
- * Takes what is in the store into an empty broker, messages as paged out. What is damaged is logged and
- * left out. False, with the reason logged, when the store cannot be read.
+ * Takes what is in the store into an empty broker, messages as paged out. What is damaged is logged
+ * and left out. False, with the reason logged, when the store cannot be read.
  */
 bool recovery_run(struct broker *b, struct store *s, recovered_user_fn *user, void *ctx);
 

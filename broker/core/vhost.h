@@ -24,7 +24,8 @@ struct vhost {
 #define RESOURCE_FMT "'%.*s' in vhost '%.*s'"
 #define RESOURCE_ARGS(v, n) SLICE_FMT(n), SLICE_FMT((v)->name)
 
-/* A vhost with the exchanges that RabbitMQ predeclares. `id` is that of its definition in the store, or 0. */
+/* A vhost with the exchanges that RabbitMQ predeclares. `id` is that of its definition in the
+ * store, or 0. */
 struct vhost *vhost_new(struct broker *b, struct slice name, uint64_t id);
 
 /* Deletes it with everything in it. No connection may be in it. */

@@ -19,8 +19,8 @@ struct accounts {
 void accounts_recovered(void *ctx, const struct definition *user);
 
 /*
- * All of them. When there is none the configured default user is made and put into the store, as RabbitMQ
- * does at its first start. NULL, with the reason logged, when no password can be hashed.
+ * All of them. When there is none the configured default user is made and put into the store, as
+ * RabbitMQ does at its first start. NULL, with the reason logged, when no password can be hashed.
  */
 struct users *accounts_users(struct accounts *a, const struct config *config, struct broker *b);
 

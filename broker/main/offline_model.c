@@ -76,12 +76,14 @@ model_free(struct model *m)
 {
     struct model_object *o, *next;
 
-    HASH_ITER (by_name, m->by_name, o, next) {
+    HASH_ITER(by_name, m->by_name, o, next)
+    {
         HASH_DELETE(by_name, m->by_name, o);
         if (o->id == 0)
             object_free(o);
     }
-    HASH_ITER (by_id, m->by_id, o, next) {
+    HASH_ITER(by_id, m->by_id, o, next)
+    {
         HASH_DELETE(by_id, m->by_id, o);
         object_free(o);
     }

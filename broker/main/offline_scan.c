@@ -241,7 +241,8 @@ judge_shared(struct scan *s)
 {
     struct scan_shared *sh, *next;
 
-    HASH_ITER (hh, s->shared, sh, next) {
+    HASH_ITER(hh, s->shared, sh, next)
+    {
         s->n_unreferenced += sh->refs == 0;
         if (!sh->is_sound)
             problem(s,
@@ -521,7 +522,8 @@ scan_fini(struct scan *s)
 {
     struct scan_shared *sh, *next;
 
-    HASH_ITER (hh, s->shared, sh, next) {
+    HASH_ITER(hh, s->shared, sh, next)
+    {
         HASH_DEL(s->shared, sh);
         free(sh);
     }

@@ -62,8 +62,8 @@ struct loop_options {
 struct loop *loop_new(const struct settings *settings, const struct loop_options *options,
                       struct workers *workers);
 
-/* Attaches the store, which the caller keeps until the loop is freed, and takes over what is in it; see
- * broker_open(). Before loop_run(), as is the other. */
+/* Attaches the store, which the caller keeps until the loop is freed, and takes over what is in it;
+ * see broker_open(). Before loop_run(), as is the other. */
 bool loop_open(struct loop *l, struct store *s, recovered_user_fn *user, void *ctx);
 
 /* Who may log in; borrowed. */
@@ -76,8 +76,8 @@ void loop_run(struct loop *l);
  * second at the most. */
 void loop_stop(struct loop *l);
 
-/* Ends what is left of connections and writes what is not in the store yet. The workers must be gone
- * before. */
+/* Ends what is left of connections and writes what is not in the store yet. The workers must be
+ * gone before. */
 void loop_close(struct loop *l);
 
 /* Then the store is closed, and after that: */

@@ -75,7 +75,8 @@ check(const struct monitor_options *o, struct figures *f)
     f->disk_is_known = resources_disk_free(o->data_dir, &f->disk_free);
     f->disk_errno = f->disk_is_known ? 0 : errno;
     f->disk_limit = limit_in_bytes(&o->disk, f->memory_total);
-    /* The store's file never shrinks: without this an alarm would last after all has been consumed. */
+    /* The store's file never shrinks: without this an alarm would last after all has been consumed.
+     */
     if (f->disk_is_known && f->disk_free < f->disk_limit && o->store != NULL) {
         store_usage(o->store, &used, &reusable);
         f->disk_free += reusable;

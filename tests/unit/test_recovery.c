@@ -169,6 +169,7 @@ START_TEST(test_vhost_and_users)
     free(payload);
     fake_run(&fake);
     uint64_t id = fake_vhost(&fake)->id;
+    n_users = 0;
     fake.on_user = on_user;
     fake.settings.default_vhost = "another default";
     restart(_i);

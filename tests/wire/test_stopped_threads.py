@@ -305,7 +305,8 @@ def test_writer_holds_publishers(broker, stop, monkeypatch):
     for name in "q", "r":
         durable(ch, name)
     bodies = small(768, 65536)
-    pushes = [Push(b.open().channel(confirm=True), name, [(body, PERSISTENT) for body in bodies]) for name in ("q", "r")]
+    messages = [(body, PERSISTENT) for body in bodies]
+    pushes = [Push(b.open().channel(confirm=True), name, messages) for name in ("q", "r")]
     used = b.anonymous_memory()
     writer = stop(b, "store-writer")
     for push in pushes:
