@@ -18,6 +18,9 @@ make(const char *command_line)
     char *argv[32];
     int argc = 0;
 
+    /* Without a fork these are as the test before left them. */
+    memset(&run, 0, sizeof run);
+    memset(&worker, 0, sizeof worker);
     ck_assert_uint_lt(strlen(command_line), sizeof words);
     strcpy(words, command_line);
     for (char *word = strtok(words, " "); word != NULL; word = strtok(NULL, " "))
