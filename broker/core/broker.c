@@ -104,22 +104,27 @@ broker_tick(struct broker *b)
 }
 
 void
-broker_slow_down(struct broker *b, struct connection *c)
+broker_slow_down(struct broker *b, struct connection *c, enum hold_reason reason)
 {
-    b->publishers_wait = true;
-    connection_hold(c, HOLD_STORE);
+    b->publishers_wait |= reason;
+    connection_hold(c, reason);
 }
 
 void
 broker_release_publishers(struct broker *b)
 {
     struct connection *c;
+    unsigned reasons = 0;
 
-    if (!b->publishers_wait || b->journal.behind > JOURNAL_BEHIND / 2)
+    if (b->journal.behind <= JOURNAL_BEHIND / 2)
+        reasons |= b->publishers_wait & HOLD_STORE;
+    if (b->pager.behind <= PAGING_BEHIND / 2)
+        reasons |= b->publishers_wait & HOLD_PAGING;
+    if (reasons == 0)
         return;
-    b->publishers_wait = false;
+    b->publishers_wait &= ~reasons;
     TAILQ_FOREACH (c, &b->connections, link)
-        connection_release_hold(c, HOLD_STORE);
+        connection_release_hold(c, reasons);
 }
 
 struct connection *

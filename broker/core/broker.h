@@ -52,9 +52,9 @@ struct broker {
     struct journal journal;
     struct reaper reaper;
     struct pager pager;
-    uint64_t last_page_id; /* given to a queue without an id of its own */
-    bool publishers_wait;  /* some connections are held by HOLD_STORE */
-    unsigned alarms;       /* those that are set, of enum alarm */
+    uint64_t last_page_id;    /* given to a queue without an id of its own */
+    unsigned publishers_wait; /* reasons of enum hold_reason by which some are held */
+    unsigned alarms;          /* those that are set, of enum alarm */
     uint64_t
         work; /* messages put into queues and header bindings tried, ever: see connection_input() */
 };
@@ -74,16 +74,16 @@ void broker_close(struct broker *b);
 /* All connections must be freed before, and the store be closed. */
 void broker_free(struct broker *b);
 
-/* A publisher has published more than the store has written: its input is held for a while. */
-void broker_slow_down(struct broker *b, struct connection *c);
+/* A publisher's input is held for a while: by HOLD_STORE or HOLD_PAGING, whichever is behind. */
+void broker_slow_down(struct broker *b, struct connection *c, enum hold_reason reason);
 
-/* The store has written something: publishers go on if it is enough. */
+/* Something has been written: publishers go on if it is enough. */
 void broker_release_publishers(struct broker *b);
 
 /*
  * The middle of a tick: hands out messages (a bounded number; asks for another tick if there is
- * more to do) and tells publishers what is confirmed. Then write the output of what is in
- * b->pending.
+ * more to do), hands the store what is to be durable, and tells publishers what is confirmed. Then
+ * write the output of what is in b->pending.
  */
 void broker_tick(struct broker *b);
 

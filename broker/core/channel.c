@@ -99,9 +99,11 @@ channel_send(struct channel *ch, enum amqp_method_id id, const union amqp_args *
 }
 
 void
-channel_send_durable(struct channel *ch, enum amqp_method_id id, const union amqp_args *args)
+channel_send_durable(struct channel *ch, bool durable, enum amqp_method_id id,
+                     const union amqp_args *args)
 {
-    journal_fence(&ch->connection->broker->journal, ch->connection);
+    if (durable)
+        journal_fence(&ch->connection->broker->journal, ch->connection);
     channel_send(ch, id, args);
 }
 

@@ -110,11 +110,12 @@ typedef bool channel_method_fn(struct channel *ch, const union amqp_args *args,
     H(channel, flow)                                                                               \
     H(access, request)                                                                             \
     H(exchange, declare)                                                                           \
-    H(exchange, delete) H(exchange, bind) H(exchange, unbind) H(queue, declare) H(queue, bind)     \
-        H(queue, purge) H(queue, delete) H(queue, unbind) H(basic, qos) H(basic, consume)          \
-            H(basic, cancel) H(basic, publish) H(basic, get) H(basic, ack) H(basic, reject)        \
-                H(basic, recover_async) H(basic, recover) H(basic, nack) H(confirm, select)        \
-                    H(tx, select) H(tx, commit) H(tx, rollback)
+    H(exchange, delete)                                                                            \
+    H(exchange, bind)                                                                              \
+    H(exchange, unbind) H(queue, declare) H(queue, bind) H(queue, purge) H(queue, delete)          \
+        H(queue, unbind) H(basic, qos) H(basic, consume) H(basic, cancel) H(basic, publish)        \
+            H(basic, get) H(basic, ack) H(basic, reject) H(basic, recover_async) H(basic, recover) \
+                H(basic, nack) H(confirm, select) H(tx, select) H(tx, commit) H(tx, rollback)
 
 #define H(c, m) channel_method_fn channel_on_##c##_##m;
 CHANNEL_HANDLERS(H)
@@ -147,7 +148,8 @@ void channel_finish_get(struct get *g);
 
 /* Sends the reply to a method that may have changed what is durable: it leaves when that is on the
  * disk. */
-void channel_send_durable(struct channel *ch, enum amqp_method_id id, const union amqp_args *args);
+void channel_send_durable(struct channel *ch, bool durable, enum amqp_method_id id,
+                          const union amqp_args *args);
 
 /* Whether something durable can be changed; false with `err` set when the store has failed. */
 bool channel_check_store(struct channel *ch, bool durable, struct amqp_error *err);

@@ -44,51 +44,57 @@ check_same(const struct exchange *x, const struct exchange_type *type,
            arguments_same_exchange(&res, m->arguments, x->arguments, err);
 }
 
-static bool
+static struct exchange *
 declare_new(struct channel *ch, struct slice name, const struct exchange_type *type,
             const struct amqp_exchange_declare *m, struct amqp_error *err)
 {
     const struct resource res = {"exchange", vhost_of(ch), name};
 
-    if (slice_starts(name, "amq."))
-        return amqp_fail(err, AMQP_ACCESS_REFUSED,
-                         "exchange name '%.*s' contains reserved prefix 'amq.*'", SLICE_FMT(name));
+    if (slice_starts(name, "amq.")) {
+        amqp_fail(err, AMQP_ACCESS_REFUSED, "exchange name '%.*s' contains reserved prefix 'amq.*'",
+                  SLICE_FMT(name));
+        return NULL;
+    }
     if (!arguments_check_exchange(&res, m->arguments, err))
-        return false;
+        return NULL;
     if (!channel_check_store(ch, m->durable, err))
-        return false;
+        return NULL;
     struct exchange *x = exchange_new(vhost_of(ch), name, type, m->durable, m->auto_delete,
                                       m->internal, m->arguments, 0);
     if (m->durable)
         definition_add_exchange(x);
-    return true;
+    return x;
 }
 
-static bool
+/* The exchange, new or there; NULL with `err` set when it may not be. */
+static struct exchange *
 declare(struct channel *ch, const struct amqp_exchange_declare *m, struct amqp_error *err)
 {
     struct name name = name_clean(m->exchange);
 
     if (m->passive)
-        return channel_not_default(name_slice(&name), err) &&
-               channel_exchange(ch, name_slice(&name), err) != NULL;
+        return channel_not_default(name_slice(&name), err)
+                   ? channel_exchange(ch, name_slice(&name), err)
+                   : NULL;
 
     const struct exchange_type *type = find_type(m->type, err);
     if (type == NULL || !channel_not_default(name_slice(&name), err))
-        return false;
+        return NULL;
     struct exchange *x = vhost_find_exchange(vhost_of(ch), name_slice(&name));
     if (x != NULL)
-        return check_same(x, type, m, err);
+        return check_same(x, type, m, err) ? x : NULL;
     return declare_new(ch, name_slice(&name), type, m, err);
 }
 
 bool
 channel_on_exchange_declare(struct channel *ch, const union amqp_args *args, struct amqp_error *err)
 {
-    if (!declare(ch, &args->exchange_declare, err))
+    const struct exchange *x = declare(ch, &args->exchange_declare, err);
+
+    if (x == NULL)
         return false;
     if (!args->exchange_declare.nowait)
-        channel_send_durable(ch, AMQP_exchange_declare_ok, &no_args);
+        channel_send_durable(ch, x->durable, AMQP_exchange_declare_ok, &no_args);
     return true;
 }
 
@@ -111,12 +117,14 @@ channel_on_exchange_delete(struct channel *ch, const union amqp_args *args, stru
     if (x != NULL && m->if_unused && x->n_bindings != 0)
         return amqp_fail(err, AMQP_PRECONDITION_FAILED, "exchange " RESOURCE_FMT " in use",
                          RESOURCE_ARGS(vhost_of(ch), name));
-    if (x != NULL && !channel_check_store(ch, x->durable, err))
+    /* What is not there may have gone just now, and not on the disk yet. */
+    bool durable = x == NULL || x->durable;
+    if (x != NULL && !channel_check_store(ch, durable, err))
         return false;
     if (x != NULL)
         exchange_delete(x);
     if (!m->nowait)
-        channel_send_durable(ch, AMQP_exchange_delete_ok, &no_args);
+        channel_send_durable(ch, durable, AMQP_exchange_delete_ok, &no_args);
     return true;
 }
 
@@ -140,7 +148,7 @@ channel_on_exchange_bind(struct channel *ch, const union amqp_args *args, struct
                        err))
         return false;
     if (!m->nowait)
-        channel_send_durable(ch, AMQP_exchange_bind_ok, &no_args);
+        channel_send_durable(ch, from->durable && to->durable, AMQP_exchange_bind_ok, &no_args);
     return true;
 }
 
@@ -155,11 +163,12 @@ channel_on_exchange_unbind(struct channel *ch, const union amqp_args *args, stru
         return false;
     struct exchange *from = vhost_find_exchange(vhost_of(ch), name_slice(&source));
     struct exchange *to = vhost_find_exchange(vhost_of(ch), name_slice(&destination));
-    if (from != NULL && to != NULL && !channel_check_store(ch, from->durable && to->durable, err))
+    bool durable = from == NULL || to == NULL || from->durable;
+    if (from != NULL && to != NULL && !channel_check_store(ch, durable, err))
         return false;
     if (from != NULL && to != NULL)
         exchange_unbind(from, (struct destination){.exchange = to}, m->routing_key, m->arguments);
     if (!m->nowait)
-        channel_send_durable(ch, AMQP_exchange_unbind_ok, &no_args);
+        channel_send_durable(ch, durable, AMQP_exchange_unbind_ok, &no_args);
     return true;
 }

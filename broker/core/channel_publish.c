@@ -115,6 +115,17 @@ check_publish(struct channel *ch, struct amqp_error *err)
     return check_props(ch, content->message, err) ? x : NULL;
 }
 
+/* Some of these queues is paging out what has been published to it. */
+static bool
+any_is_leaving(const struct route *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        if (r->queues[i]->n_leaving != 0)
+            return true;
+    }
+    return false;
+}
+
 /* Where a routed message goes now, or at the transaction's commit. */
 static void
 accept_publish(struct channel *ch, struct message *m, const struct route *r)
@@ -135,8 +146,10 @@ accept_publish(struct channel *ch, struct message *m, const struct route *r)
         else
             channel_settle_confirms(ch, seq, seq, CONFIRM_NACK);
     }
-    if (journal_is_behind(&b->journal))
-        broker_slow_down(b, ch->connection);
+    if (is_stored && journal_is_behind(&b->journal))
+        broker_slow_down(b, ch->connection, HOLD_STORE);
+    if (pager_is_behind(&b->pager) && any_is_leaving(r))
+        broker_slow_down(b, ch->connection, HOLD_PAGING);
 }
 
 /* A message with headers may name further routing keys. */
@@ -304,8 +317,10 @@ channel_on_tx_commit(struct channel *ch, const union amqp_args *args, struct amq
     struct tx *tx = &ch->tx;
     struct journal *j = &ch->connection->broker->journal;
 
+    bool durable = tx_is_durable(tx);
+
     (void)args;
-    if (!check_tx(ch, err) || !channel_check_store(ch, tx_is_durable(tx), err))
+    if (!check_tx(ch, err) || !channel_check_store(ch, durable, err))
         return false;
     journal_begin_tx(j);
     for (size_t i = 0; i < tx->n_publishes; i++) {
@@ -318,7 +333,7 @@ channel_on_tx_commit(struct channel *ch, const union amqp_args *args, struct amq
     tx->n_settlements = 0;
     journal_end_tx(j);
     channel_wake_consumers(ch);
-    channel_send_durable(ch, AMQP_tx_commit_ok, &ok);
+    channel_send_durable(ch, durable, AMQP_tx_commit_ok, &ok);
     return true;
 }
 

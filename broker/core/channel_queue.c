@@ -103,7 +103,7 @@ channel_on_queue_declare(struct channel *ch, const union amqp_args *args, struct
                               .message_count = queue_message_count(q),
                               .consumer_count = q->n_consumers,
                           }};
-    channel_send_durable(ch, AMQP_queue_declare_ok, &ok);
+    channel_send_durable(ch, q->durable, AMQP_queue_declare_ok, &ok);
     return true;
 }
 
@@ -146,7 +146,7 @@ channel_on_queue_bind(struct channel *ch, const union amqp_args *args, struct am
         !exchange_bind(x, (struct destination){.queue = q}, ends.key, m->arguments, err))
         return false;
     if (!m->nowait)
-        channel_send_durable(ch, AMQP_queue_bind_ok, &ok);
+        channel_send_durable(ch, x->durable && q->durable, AMQP_queue_bind_ok, &ok);
     return true;
 }
 
@@ -161,11 +161,13 @@ channel_on_queue_unbind(struct channel *ch, const union amqp_args *args, struct 
         return false;
     struct exchange *x = vhost_find_exchange(vhost_of(ch), name_slice(&ends.exchange));
     struct queue *q = vhost_find_queue(vhost_of(ch), name_slice(&ends.queue));
-    if (x != NULL && q != NULL && !channel_check_store(ch, x->durable && q->durable, err))
+    /* An exchange may go with its last binding. */
+    bool durable = x == NULL || q == NULL || (x->durable && (q->durable || x->auto_delete));
+    if (x != NULL && q != NULL && !channel_check_store(ch, durable, err))
         return false;
     if (x != NULL && q != NULL)
         exchange_unbind(x, (struct destination){.queue = q}, ends.key, m->arguments);
-    channel_send_durable(ch, AMQP_queue_unbind_ok, &ok);
+    channel_send_durable(ch, durable, AMQP_queue_unbind_ok, &ok);
     return true;
 }
 
@@ -184,7 +186,7 @@ channel_on_queue_purge(struct channel *ch, const union amqp_args *args, struct a
     union amqp_args ok = {.queue_purge_ok = {.message_count = queue_message_count(q)}};
     queue_purge(q);
     if (!m->nowait)
-        channel_send_durable(ch, AMQP_queue_purge_ok, &ok);
+        channel_send_durable(ch, q->durable, AMQP_queue_purge_ok, &ok);
     return true;
 }
 
@@ -214,13 +216,15 @@ channel_on_queue_delete(struct channel *ch, const union amqp_args *args, struct 
         return false;
     struct name name = name_clean(given);
     struct queue *q = vhost_find_queue(vhost_of(ch), name_slice(&name));
+    /* What is not there may have gone just now, and not on the disk yet. */
+    bool durable = q == NULL || q->durable;
     if (q != NULL) {
-        if (!check_delete(ch, q, m, err) || !channel_check_store(ch, q->durable, err))
+        if (!check_delete(ch, q, m, err) || !channel_check_store(ch, durable, err))
             return false;
         ok.queue_delete_ok.message_count = queue_message_count(q);
         queue_delete(q);
     }
     if (!m->nowait)
-        channel_send_durable(ch, AMQP_queue_delete_ok, &ok);
+        channel_send_durable(ch, durable, AMQP_queue_delete_ok, &ok);
     return true;
 }

@@ -211,6 +211,21 @@ connection_start_heartbeat(struct connection *c)
                 c->broker->now + c->heartbeat * UINT64_C(1000) / 2);
 }
 
+/* In front of a fence, if there is one: all before it has been written, so no frame is cut in two.
+ */
+static void
+send_heartbeat(struct connection *c)
+{
+    struct writer w = writer_init(outq_insert(&c->out, AMQP_FRAME_OVERHEAD), AMQP_FRAME_OVERHEAD);
+
+    amqp_write_heartbeat(&w);
+    if (c->fence_flying.position != NO_FENCE)
+        c->fence_flying.position += AMQP_FRAME_OVERHEAD;
+    if (c->fence_waiting.position != NO_FENCE)
+        c->fence_waiting.position += AMQP_FRAME_OVERHEAD;
+    connection_output_pending(c);
+}
+
 static void
 on_heartbeat(struct timer *t)
 {
@@ -232,12 +247,8 @@ on_heartbeat(struct timer *t)
         c->broker->env.shut(c->io, true);
         return;
     }
-    if (c->sent == c->sent_before && c->out.bytes == 0) {
-        struct writer w =
-            writer_init(outq_extend(&c->out, AMQP_FRAME_OVERHEAD), AMQP_FRAME_OVERHEAD);
-        amqp_write_heartbeat(&w);
-        connection_output_pending(c);
-    }
+    if (c->out.bytes == 0 ? c->sent == c->sent_before : connection_writable(c) == 0)
+        send_heartbeat(c);
     connection_start_heartbeat(c);
 }
 

@@ -31,14 +31,15 @@ enum connection_state {
 
 /* Why no input is taken from a connection; any number of them at once. */
 enum hold_reason {
-    HOLD_AUTH = 1,   /* its password is being checked */
-    HOLD_OUTPUT = 2, /* it does not read what it is sent */
-    HOLD_ALARM = 4,  /* it publishes, and a resource alarm is set */
-    HOLD_STORE = 8,  /* the store is behind with what it has published */
-    HOLD_GET = 16,   /* a basic.get waits for a message that is paged out */
+    HOLD_AUTH = 1,    /* its password is being checked */
+    HOLD_OUTPUT = 2,  /* it does not read what it is sent */
+    HOLD_ALARM = 4,   /* it publishes, and a resource alarm is set */
+    HOLD_STORE = 8,   /* the store is behind with what it has published */
+    HOLD_PAGING = 16, /* a queue cannot page out as fast as it publishes to it */
+    HOLD_GET = 32,    /* a basic.get waits for a message that is paged out */
 };
 
-#define HOLD_ALL (HOLD_AUTH | HOLD_OUTPUT | HOLD_ALARM | HOLD_STORE | HOLD_GET)
+#define HOLD_ALL (HOLD_AUTH | HOLD_OUTPUT | HOLD_ALARM | HOLD_STORE | HOLD_PAGING | HOLD_GET)
 
 /* What the client says it understands (connection.start-ok, client-properties.capabilities). */
 struct capabilities {

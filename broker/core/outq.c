@@ -69,6 +69,19 @@ outq_extend(struct outq *q, size_t n)
     return at;
 }
 
+uint8_t *
+outq_insert(struct outq *q, size_t n)
+{
+    struct outchunk *c = mem_alloc(sizeof *c + n);
+
+    *c = (struct outchunk){.next = q->head, .p = c->buf, .n = n};
+    q->head = c;
+    if (q->tail == NULL)
+        q->tail = c;
+    q->bytes += n;
+    return c->buf;
+}
+
 void
 outq_refer(struct outq *q, struct message *m, struct slice part)
 {

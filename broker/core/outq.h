@@ -27,6 +27,9 @@ struct outq {
  * at once. */
 uint8_t *outq_extend(struct outq *q, size_t n);
 
+/* The same in front of all that waits. */
+uint8_t *outq_insert(struct outq *q, size_t n);
+
 /* Appends `part` of a message by reference. */
 void outq_refer(struct outq *q, struct message *m, struct slice part);
 

@@ -213,7 +213,8 @@ on_page_written(void *ctx, enum store_status status)
     struct queue *q = po->queue;
     struct broker *b = broker_of(q);
 
-    b->journal.behind -= po->cost;
+    b->pager.behind -= po->cost;
+    q->n_leaving--;
     if (status != STORE_OK && !po->is_void)
         paging_stay(po->first);
     if (!po->is_void) {
@@ -278,7 +279,8 @@ page_out(struct queue *q, struct block *first, const struct run *run)
         take_along(po, bl, &n);
     take_along(po, bl, &n);
     po->head.span = po->records[n - 1].offset;
-    j->behind += po->cost;
+    broker_of(q)->pager.behind += po->cost;
+    q->n_leaving++;
     struct store_batch *b = store_batch_new();
     store_put_chunk(b, &po->head, po->records);
     store_submit(j->store, STORE_PAGING, b, on_page_written, po);

@@ -21,10 +21,20 @@ struct pager {
     TAILQ_HEAD(, queue) heavy;
     uint64_t n_heavy;
     uint64_t memory; /* that they took when each was looked at last */
+    uint64_t behind; /* bytes on their way to the paging space */
     uint64_t budget; /* of each, while they are too many for all to have their own */
 };
 
 void pager_init(struct pager *pg);
+
+/* Bytes on their way above which those who publish to such queues wait. */
+#define PAGING_BEHIND (UINT64_C(8) << 20)
+
+static inline bool
+pager_is_behind(const struct pager *pg)
+{
+    return pg->behind > PAGING_BEHIND;
+}
 
 /* A new queue; and one that gives up all that it has. */
 void paging_enter(struct queue *q);

@@ -47,6 +47,7 @@ struct queue {
     struct store_range *purged; /* not deleted from the store yet */
     uint32_t n_purged;
     bool has_new_state; /* on the journal's list */
+    uint32_t n_leaving; /* runs of blocks on their way to the paging space */
     uint8_t n_loading;  /* blocks on their way back, and the memory that they will take */
     uint64_t loading_cost;
     uint64_t page_at; /* resident memory from which paging_check() may do something */
