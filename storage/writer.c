@@ -20,10 +20,11 @@
 enum {
     SEGMENT_SIZE = 4 << 20,
     SEGMENT_LEAST = 256 << 10,
-    LARGE = 1 << 20,  /* bytes of a batch that is not worth writing twice */
-    ENOUGH = 3 << 20, /* bytes waiting for the database that are brought there at once ... */
-    PATIENCE = 250,   /* ... and less after so many ms */
-    CHANGE_HEAD = 8,  /* of a change in the log: what, table, size of the key, size of the value */
+    LARGE = 1 << 20,       /* bytes of a batch that is not worth writing twice */
+    ENOUGH = 3 << 20,      /* bytes waiting for the database that are brought there at once ... */
+    ENOUGH_CHANGES = 2048, /* or so many changes: deletions are small and take their time ... */
+    PATIENCE = 250,        /* ... and less after so many ms */
+    CHANGE_HEAD = 8, /* of a change in the log: what, table, size of the key, size of the value */
 };
 
 enum change_kind { CHANGE_PUT = 1, CHANGE_DELETE = 2 };
@@ -69,6 +70,7 @@ struct store_writer {
     pthread_cond_t done;  /* for the writing thread: something has been done */
     struct entry_list waiting;
     size_t waiting_size, taken_size;
+    size_t waiting_changes;
     struct timespec since;    /* when the first of them came */
     struct logged *rows;      /* puts among them into tables that are loaded from */
     uint64_t logged, brought; /* last batch of the log, and the last of those in the database */
@@ -246,6 +248,12 @@ entry_free(struct store_writer *w, struct entry *e)
     free(e);
 }
 
+static bool
+is_enough(const struct store_writer *w)
+{
+    return w->waiting_size >= ENOUGH || w->waiting_changes >= ENOUGH_CHANGES;
+}
+
 static void
 add_entry(struct store_writer *w, struct entry *e)
 {
@@ -257,7 +265,7 @@ add_entry(struct store_writer *w, struct entry *e)
     w->in_segment[e->segment]++;
     for (uint32_t i = 0; i < e->n; i++)
         index_change(w, &e->changes[i]);
-    if (w->waiting_size >= ENOUGH || e == STAILQ_FIRST(&w->waiting))
+    if (is_enough(w) || e == STAILQ_FIRST(&w->waiting))
         pthread_cond_signal(&w->work);
 }
 
@@ -364,6 +372,7 @@ take(struct store_writer *w, struct entry_list *to)
     STAILQ_CONCAT(to, &w->waiting);
     w->taken_size = w->waiting_size;
     w->waiting_size = 0;
+    w->waiting_changes = 0;
     STAILQ_FOREACH(e, to, link)
     e->is_taken = true;
     w->is_busy = true;
@@ -478,7 +487,7 @@ should_bring_over(const struct store_writer *w)
         return false;
     if (w->is_full && !w->is_stopping) /* no haste, it fails anyway */
         return is_past(due(w));
-    return w->is_stopping || w->is_hurried || w->waiting_size >= ENOUGH || is_past(due(w));
+    return w->is_stopping || w->is_hurried || is_enough(w) || is_past(due(w));
 }
 
 static void *
