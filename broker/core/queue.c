@@ -176,8 +176,7 @@ queue_requeue(struct queue *q, struct entry e)
 
 /*
  * What has never been delivered is a range of numbers, which the store is told at once; chunks that
- * have others besides are settled message by message. Returns false when there is nothing stored in
- * it.
+ * have others besides are settled message by message.
  */
 static void
 note_purge(struct queue *q)

@@ -9,7 +9,7 @@ static char address[1];
 static void
 push(struct unacked *u, uint64_t tag)
 {
-    const struct delivery d = {.tag = tag, .entry = {MESSAGE, 10 * tag, false}};
+    const struct delivery d = {.tag = tag, .entry = {.message = MESSAGE, .seq = 10 * tag}};
     unacked_push(u, &d);
 }
 
