@@ -305,8 +305,7 @@ first_leaver(struct queue *q)
     struct block *bl;
     uint64_t front = 0;
 
-    TAILQ_FOREACH_REVERSE(bl, &q->ready.blocks, block_list, link)
-    {
+    TAILQ_FOREACH_REVERSE (bl, &q->ready.blocks, block_list, link) {
         if (bl->state != BLOCK_RESIDENT)
             return TAILQ_NEXT(bl, link);
     }
