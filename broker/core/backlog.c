@@ -17,12 +17,6 @@ backlog_init(struct backlog *b)
     TAILQ_INIT(&b->blocks);
 }
 
-uint64_t
-backlog_cost(const struct message *m)
-{
-    return sizeof *m + 3 * sizeof(void *) + m->address_len + m->props_len + m->body_len;
-}
-
 struct block *
 block_new(uint64_t first, uint32_t cap, struct chunk *chunk)
 {
@@ -123,11 +117,12 @@ pop_returned(struct backlog *b, struct entry *e_r)
     }
 }
 
+/* A message leaves its block; `cost` is its own. */
 static void
-leave_block(struct block *bl, struct entry *e)
+leave_block(struct block *bl, struct entry *e, uint64_t cost)
 {
     bl->count--;
-    bl->cost -= backlog_cost(e->message);
+    bl->cost -= cost;
     if (bl->chunk == NULL || !e->message->persistent)
         return;
     /* The chunk lives as long as it has messages that are not settled, such as this one. */
@@ -135,41 +130,48 @@ leave_block(struct block *bl, struct entry *e)
     e->chunk = bl->chunk;
 }
 
-/* Takes the first message of the list, if it is resident. */
-static bool
+/* Takes the first message of the list, if it is resident; its cost, or 0. */
+static uint64_t
 pop_listed(struct backlog *b, struct entry *e_r)
 {
     struct block *bl;
     struct message *m = NULL;
+    uint64_t cost = 0;
 
     while (m == NULL) {
         bl = TAILQ_FIRST(&b->blocks);
         if (bl == NULL || bl->state >= BLOCK_PAGED)
-            return false;
+            return 0;
         if (bl->state == BLOCK_LEAVING)
             paging_stay(bl);
         m = bl->slots[bl->start];
         *e_r = (struct entry){.message = m, .seq = bl->first + bl->start};
-        if (m != NULL)
-            leave_block(bl, e_r);
+        if (m != NULL) {
+            cost = backlog_cost(m);
+            leave_block(bl, e_r, cost);
+        }
         if (++bl->start != bl->end)
             continue;
         TAILQ_REMOVE(&b->blocks, bl, link);
         block_free(bl);
     }
-    b->front -= backlog_cost(m);
-    return true;
+    b->front -= cost;
+    return cost;
 }
 
 bool
 backlog_pop(struct backlog *b, struct entry *e_r)
 {
-    if (b->n_returned != 0)
+    uint64_t cost;
+
+    if (b->n_returned != 0) {
         pop_returned(b, e_r);
-    else if (!pop_listed(b, e_r))
+        cost = backlog_cost(e_r->message);
+    } else if ((cost = pop_listed(b, e_r)) == 0) {
         return false;
+    }
     b->count--;
     b->bytes -= e_r->message->body_len;
-    b->resident -= backlog_cost(e_r->message);
+    b->resident -= cost;
     return true;
 }

@@ -6,8 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "broker/core/message.h"
+
 struct chunk;
-struct message;
 struct page_load;
 struct page_out;
 
@@ -98,6 +99,10 @@ struct block *block_new(uint64_t first, uint32_t cap, struct chunk *chunk);
 void block_free(struct block *bl);
 
 /* What a message costs in memory here, about. */
-uint64_t backlog_cost(const struct message *m);
+static inline uint64_t
+backlog_cost(const struct message *m)
+{
+    return sizeof *m + 3 * sizeof(void *) + m->address_len + m->props_len + m->body_len;
+}
 
 #endif

@@ -154,12 +154,11 @@ queue_take(struct queue *q, struct entry *e_r)
 }
 
 void
-queue_settle(struct queue *q, const struct entry *e)
+queue_settle_stored(struct queue *q, const struct entry *e)
 {
     /* The chunks of a deleted queue go as a whole. */
-    if (e->chunk != NULL && !q->deleted)
+    if (!q->deleted)
         journal_settle(&q->vhost->broker->journal, e->chunk, e->seq, e->message->body_len);
-    message_unref(e->message);
 }
 
 void

@@ -103,9 +103,18 @@ void queue_publish(struct queue *q, struct message *m, uint64_t shared);
 /* Takes the next ready message for basic.get or a delivery; false when there is none in memory. */
 bool queue_take(struct queue *q, struct entry *e_r);
 
+/* What queue_settle() does about a message that is stored. */
+void queue_settle_stored(struct queue *q, const struct entry *e);
+
 /* The message is done with: acknowledged, rejected or delivered for good. Takes over its reference.
  */
-void queue_settle(struct queue *q, const struct entry *e);
+static inline void
+queue_settle(struct queue *q, const struct entry *e)
+{
+    if (e->chunk != NULL)
+        queue_settle_stored(q, e);
+    message_unref(e->message);
+}
 
 /* Puts a delivered message back to its place, now redelivered; drops it when the queue is gone. */
 void queue_requeue(struct queue *q, struct entry e);
