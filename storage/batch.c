@@ -154,34 +154,52 @@ batch_delete_row(struct backend *be, enum table t, struct slice key)
     return status == STORE_ABSENT || status == STORE_DAMAGED ? STORE_OK : status;
 }
 
+size_t
+batch_value_size(const struct change *c)
+{
+    switch (c->what) {
+    case PUT_ROW:
+        return c->value.n;
+    case PUT_CHUNK:
+        return format_chunk_size(&c->head, c->records);
+    case PUT_SHARED:
+        return format_shared_size(&c->record);
+    case DELETE_ROW:
+        break;
+    }
+    return 0;
+}
+
+void
+batch_encode_value(uint8_t *to, const struct change *c)
+{
+    switch (c->what) {
+    case PUT_ROW:
+        memcpy(to, c->value.p, c->value.n);
+        break;
+    case PUT_CHUNK:
+        format_chunk(to, &c->head, c->records);
+        break;
+    case PUT_SHARED:
+        format_shared(to, get_u64(c->key.bytes), &c->record);
+        break;
+    case DELETE_ROW:
+        break;
+    }
+}
+
 static enum store_status
 apply(struct backend *be, const struct change *c)
 {
-    enum store_status status;
     uint8_t *room;
 
-    switch (c->what) {
-    case PUT_ROW:
-        status = be->ops->put(be, c->table, key_slice(&c->key), c->value.n, &room);
-        if (status == STORE_OK)
-            memcpy(room, c->value.p, c->value.n);
-        return status;
-    case PUT_CHUNK:
-        status = be->ops->put(be, c->table, key_slice(&c->key),
-                              format_chunk_size(&c->head, c->records), &room);
-        if (status == STORE_OK)
-            format_chunk(room, &c->head, c->records);
-        return status;
-    case PUT_SHARED:
-        status =
-            be->ops->put(be, c->table, key_slice(&c->key), format_shared_size(&c->record), &room);
-        if (status == STORE_OK)
-            format_shared(room, get_u64(c->key.bytes), &c->record);
-        return status;
-    case DELETE_ROW:
+    if (c->what == DELETE_ROW)
         return batch_delete_row(be, c->table, key_slice(&c->key));
-    }
-    return STORE_FAILED;
+    enum store_status status =
+        be->ops->put(be, c->table, key_slice(&c->key), batch_value_size(c), &room);
+    if (status == STORE_OK)
+        batch_encode_value(room, c);
+    return status;
 }
 
 enum store_status

@@ -91,6 +91,10 @@ struct backend *store_open_database(const char *directory, uint64_t size_max);
  * alone: nobody refers to it any more. */
 enum store_status batch_delete_row(struct backend *be, enum table t, struct slice key);
 
+/* The value that a change puts: its bytes, 0 for a deletion; and writes them. */
+size_t batch_value_size(const struct change *c);
+void batch_encode_value(uint8_t *to, const struct change *c);
+
 /* Makes all changes of a batch in the transaction that is open. */
 enum store_status batch_apply(struct backend *be, const struct store_batch *b);
 

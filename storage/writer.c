@@ -89,57 +89,23 @@ is_loaded_from(uint8_t table)
 }
 
 static size_t
-value_size(const struct change *c)
-{
-    switch (c->what) {
-    case PUT_ROW:
-        return c->value.n;
-    case PUT_CHUNK:
-        return format_chunk_size(&c->head, c->records);
-    case PUT_SHARED:
-        return format_shared_size(&c->record);
-    case DELETE_ROW:
-        break;
-    }
-    return 0;
-}
-
-static void
-encode_value(uint8_t *to, const struct change *c)
-{
-    switch (c->what) {
-    case PUT_ROW:
-        memcpy(to, c->value.p, c->value.n);
-        break;
-    case PUT_CHUNK:
-        format_chunk(to, &c->head, c->records);
-        break;
-    case PUT_SHARED:
-        format_shared(to, get_u64(c->key.bytes), &c->record);
-        break;
-    case DELETE_ROW:
-        break;
-    }
-}
-
-static size_t
 encoded_size(const struct store_batch *b)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < b->n; i++)
-        n += CHANGE_HEAD + b->changes[i].key.n + value_size(&b->changes[i]);
+        n += CHANGE_HEAD + b->changes[i].key.n + batch_value_size(&b->changes[i]);
     return n;
 }
 
-/* kind, table, size of the key, 0, size of the value; table again, key, value: so that table and
- * key are behind each other for the hash. The head's last byte is the second table. */
+/* As docs/storage-format.md has it. The table is in front of the key, so that the two can be hashed
+ * together. */
 static void
 encode(uint8_t *p, const struct store_batch *b)
 {
     for (size_t i = 0; i < b->n; i++) {
         const struct change *c = &b->changes[i];
-        size_t n = value_size(c);
+        size_t n = batch_value_size(c);
 
         p[0] = c->what == DELETE_ROW ? CHANGE_DELETE : CHANGE_PUT;
         p[1] = c->key.n;
@@ -149,7 +115,7 @@ encode(uint8_t *p, const struct store_batch *b)
         p += CHANGE_HEAD;
         memcpy(p, c->key.bytes, c->key.n);
         p += c->key.n;
-        encode_value(p, c);
+        batch_encode_value(p, c);
         p += n;
     }
 }
@@ -190,17 +156,20 @@ entry_new(uint8_t *buffer, struct slice bytes, uint64_t number, unsigned segment
 {
     uint32_t n = count(bytes);
     struct entry *e = mem_alloc(sizeof *e + n * sizeof *e->changes);
-    const uint8_t *p = bytes.p;
+    struct reader r = reader_init(bytes);
+    struct writer_change c;
 
     *e = (struct entry){
         .number = number, .segment = segment, .buffer = buffer, .size = bytes.n, .n = n};
-    for (uint32_t i = 0; i < n; i++) {
-        struct logged *l = &e->changes[i];
-        *l = (struct logged){.kind = p[0], .key_len = p[1], .table = p[7], .entry = e};
-        l->key = p + CHANGE_HEAD;
-        l->value = slice_of(l->key + l->key_len, get_u32(p + 2));
-        p = l->value.p + l->value.n;
-    }
+    for (uint32_t i = 0; i < n && writer_next_change(&r, &c); i++)
+        e->changes[i] = (struct logged){
+            .kind = c.is_put ? CHANGE_PUT : CHANGE_DELETE,
+            .table = (uint8_t)c.table,
+            .key_len = (uint8_t)c.key.n,
+            .entry = e,
+            .key = c.key.p,
+            .value = c.value,
+        };
     return e;
 }
 
@@ -261,6 +230,7 @@ add_entry(struct store_writer *w, struct entry *e)
         clock_gettime(CLOCK_MONOTONIC, &w->since);
     STAILQ_INSERT_TAIL(&w->waiting, e, link);
     w->waiting_size += e->size;
+    w->waiting_changes += e->n;
     w->logged = e->number;
     w->in_segment[e->segment]++;
     for (uint32_t i = 0; i < e->n; i++)
@@ -331,9 +301,8 @@ put_applied(struct backend *be, uint64_t number)
 }
 
 /*
- * All entries, and then a batch that has not been logged, if any, in one transaction. Of deletions
- * only what concerns tables whose rows are never put again: doing them early is harmless when all
- * is done again later.
+ * All entries, and then a batch that has not been logged, if any, in one transaction. Deletions
+ * only: doing them early is harmless, since all is done again, in order, later.
  */
 static enum store_status
 apply(struct backend *be, const struct entry_list *entries, const struct store_batch *b,
@@ -344,8 +313,7 @@ apply(struct backend *be, const struct entry_list *entries, const struct store_b
 
     if (status != STORE_OK)
         return status;
-    STAILQ_FOREACH(e, entries, link)
-    {
+    STAILQ_FOREACH (e, entries, link) {
         if (status == STORE_OK)
             status = apply_entry(be, e, deletions_only);
     }
@@ -373,8 +341,8 @@ take(struct store_writer *w, struct entry_list *to)
     w->taken_size = w->waiting_size;
     w->waiting_size = 0;
     w->waiting_changes = 0;
-    STAILQ_FOREACH(e, to, link)
-    e->is_taken = true;
+    STAILQ_FOREACH (e, to, link)
+        e->is_taken = true;
     w->is_busy = true;
 }
 
@@ -383,8 +351,10 @@ put_back(struct store_writer *w, struct entry_list *entries)
 {
     struct entry *e;
 
-    STAILQ_FOREACH(e, entries, link)
-    w->waiting_size += e->size;
+    STAILQ_FOREACH (e, entries, link) {
+        w->waiting_size += e->size;
+        w->waiting_changes += e->n;
+    }
     STAILQ_CONCAT(entries, &w->waiting);
     STAILQ_CONCAT(&w->waiting, entries);
 }
@@ -424,8 +394,8 @@ last_number(const struct entry_list *entries, uint64_t otherwise)
     const struct entry *e;
     uint64_t number = otherwise;
 
-    STAILQ_FOREACH(e, entries, link)
-    number = e->number;
+    STAILQ_FOREACH (e, entries, link)
+        number = e->number;
     return number;
 }
 

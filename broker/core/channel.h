@@ -113,10 +113,11 @@ typedef bool channel_method_fn(struct channel *ch, const union amqp_args *args,
     H(exchange, delete)                                                                            \
     H(exchange, bind)                                                                              \
     H(exchange, unbind)                                                                            \
-    H(queue, declare) H(queue, bind) H(queue, purge) H(queue, delete) H(queue, unbind)             \
-        H(basic, qos) H(basic, consume) H(basic, cancel) H(basic, publish) H(basic, get)           \
-            H(basic, ack) H(basic, reject) H(basic, recover_async) H(basic, recover)               \
-                H(basic, nack) H(confirm, select) H(tx, select) H(tx, commit) H(tx, rollback)
+    H(queue, declare)                                                                              \
+    H(queue, bind) H(queue, purge) H(queue, delete) H(queue, unbind) H(basic, qos)                 \
+        H(basic, consume) H(basic, cancel) H(basic, publish) H(basic, get) H(basic, ack)           \
+            H(basic, reject) H(basic, recover_async) H(basic, recover) H(basic, nack)              \
+                H(confirm, select) H(tx, select) H(tx, commit) H(tx, rollback)
 
 #define H(c, m) channel_method_fn channel_on_##c##_##m;
 CHANNEL_HANDLERS(H)

@@ -81,8 +81,7 @@ journal_fini(struct journal *j)
     journal_free_rows(&j->flying.rows);
     free_runs(&j->waiting.runs);
     free_runs(&j->flying.runs);
-    HASH_ITER(hh, j->shared, sh, next)
-    {
+    HASH_ITER (hh, j->shared, sh, next) {
         HASH_DEL(j->shared, sh);
         free(sh);
     }
@@ -543,8 +542,7 @@ journal_recovered(struct journal *j)
 {
     struct shared *sh, *next;
 
-    HASH_ITER(hh, j->shared, sh, next)
-    {
+    HASH_ITER (hh, j->shared, sh, next) {
         if (sh->refs != 0)
             continue;
         add_row(j, ROW_DEL_SHARED, sh->id, 0, nothing);

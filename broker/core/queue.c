@@ -99,11 +99,19 @@ undefine(struct queue *q)
         journal_bury(j, c);
 }
 
-void
-queue_delete(struct queue *q)
+/* Nothing is left that could come back for those who wait. */
+static void
+finish_gets(struct queue *q)
 {
     struct get *g;
 
+    while ((g = TAILQ_FIRST(&q->gets)) != NULL)
+        channel_finish_get(g);
+}
+
+void
+queue_delete(struct queue *q)
+{
     q->deleted = true;
     HASH_DEL(q->vhost->queues, q);
     if (q->owner != NULL)
@@ -117,8 +125,7 @@ queue_delete(struct queue *q)
     reaper_take(&q->vhost->broker->reaper, q);
     paging_leave(q);
     undefine(q);
-    while ((g = TAILQ_FIRST(&q->gets)) != NULL)
-        channel_finish_get(g);
+    finish_gets(q);
     queue_unref(q);
 }
 
@@ -192,16 +199,6 @@ note_purge(struct queue *q)
         return;
     q->purged = mem_resize(q->purged, q->n_purged + 1U, sizeof *q->purged);
     q->purged[q->n_purged++] = (struct store_range){bl->chunk->head.first, q->last_seq};
-}
-
-/* Nothing is left that could come back for those who wait. */
-static void
-finish_gets(struct queue *q)
-{
-    struct get *g;
-
-    while ((g = TAILQ_FIRST(&q->gets)) != NULL)
-        channel_finish_get(g);
 }
 
 void
