@@ -17,19 +17,16 @@
 #include "broker/main/config.def"
 
 enum type {
-    TYPE_string,
-    TYPE_number,
-    TYPE_limit,
-    TYPE_size,
-    TYPE_bytes,
-    TYPE_ratio,
-    TYPE_boolean,
-    TYPE_level
+#define T(type, shown) TYPE_##type,
+    CONFIG_TYPES(T)
+#undef T
 };
 
-static const char *const type_names[] = {"text",         "number",        "number | infinity",
-                                         "bytes",        "bytes | unset", "ratio | unset",
-                                         "true | false", "level"};
+static const char *const type_names[] = {
+#define T(type, shown) shown,
+    CONFIG_TYPES(T)
+#undef T
+};
 
 static const struct option {
     const char *key;

@@ -8,11 +8,7 @@
 /* Messages that a queue may hand out before the next queue has its turn. */
 enum { DISPATCH_TURN = 256 };
 
-static const struct {
-    const char *name;
-    const struct exchange_type *type;
-    bool internal;
-} predeclared[] = {
+const struct predeclared_exchange predeclared_exchanges[PREDECLARED_EXCHANGES] = {
     {"", &exchange_direct, false},
     {"amq.direct", &exchange_direct, false},
     {"amq.fanout", &exchange_fanout, false},
@@ -32,9 +28,11 @@ vhost_new(struct broker *b, struct slice name, uint64_t id)
     v->broker = b;
     v->id = id;
     TAILQ_INIT(&v->scheduled);
-    for (size_t i = 0; i < sizeof predeclared / sizeof *predeclared; i++)
-        exchange_new(v, slice_str(predeclared[i].name), predeclared[i].type, true, false,
-                     predeclared[i].internal, slice_of(NULL, 0), 0);
+    for (size_t i = 0; i < PREDECLARED_EXCHANGES; i++) {
+        const struct predeclared_exchange *x = &predeclared_exchanges[i];
+        exchange_new(v, slice_str(x->name), x->type, true, false, x->internal, slice_of(NULL, 0),
+                     0);
+    }
     v->default_exchange = vhost_find_exchange(v, slice_str(""));
     HASH_ADD_KEYPTR(hh, b->vhosts, v->name.p, v->name.n, v);
     return v;

@@ -24,6 +24,15 @@ struct vhost {
 #define RESOURCE_FMT "'%.*s' in vhost '%.*s'"
 #define RESOURCE_ARGS(v, n) SLICE_FMT(n), SLICE_FMT((v)->name)
 
+/* The exchanges that RabbitMQ predeclares in every vhost; they are in no store. */
+enum { PREDECLARED_EXCHANGES = 7 };
+
+extern const struct predeclared_exchange {
+    const char *name;
+    const struct exchange_type *type;
+    bool internal;
+} predeclared_exchanges[PREDECLARED_EXCHANGES];
+
 /* A vhost with the exchanges that RabbitMQ predeclares. `id` is that of its definition in the
  * store, or 0. */
 struct vhost *vhost_new(struct broker *b, struct slice name, uint64_t id);

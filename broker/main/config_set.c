@@ -21,14 +21,9 @@ enum {
 };
 
 enum option_type {
-    TYPE_string,
-    TYPE_number,
-    TYPE_limit,
-    TYPE_size,
-    TYPE_bytes,
-    TYPE_ratio,
-    TYPE_boolean,
-    TYPE_level
+#define T(type, shown) TYPE_##type,
+    CONFIG_TYPES(T)
+#undef T
 };
 
 struct option {

@@ -5,18 +5,9 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "broker/auth/password.h"
+#include "broker/core/vhost.h"
 
 enum { KEY_HEAD = 9 }; /* kind and virtual host */
-
-/* Those that every virtual host has, see broker/core/vhost.c. */
-static const struct {
-    const char *name;
-    const struct exchange_type *type;
-} predeclared[] = {
-    {"amq.direct", &exchange_direct}, {"amq.fanout", &exchange_fanout},
-    {"amq.topic", &exchange_topic},   {"amq.headers", &exchange_headers},
-    {"amq.match", &exchange_headers}, {"amq.rabbitmq.trace", &exchange_topic},
-};
 
 static void
 write_key(uint8_t *key, enum definition_kind kind, uint64_t vhost, struct slice name)
@@ -76,14 +67,12 @@ model_free(struct model *m)
 {
     struct model_object *o, *next;
 
-    HASH_ITER(by_name, m->by_name, o, next)
-    {
+    HASH_ITER (by_name, m->by_name, o, next) {
         HASH_DELETE(by_name, m->by_name, o);
         if (o->id == 0)
             object_free(o);
     }
-    HASH_ITER(by_id, m->by_id, o, next)
-    {
+    HASH_ITER (by_id, m->by_id, o, next) {
         HASH_DELETE(by_id, m->by_id, o);
         object_free(o);
     }
@@ -106,9 +95,11 @@ add_vhost(struct model *m, const struct definition *d)
     if (find_name(m, d->kind, 0, d->name) != NULL)
         return "there is another virtual host of this name";
     struct model_object *v = add_named(m, d->id, d->kind, NULL, d->name);
-    for (size_t i = 0; i < sizeof predeclared / sizeof *predeclared; i++)
-        add_named(m, 0, DEFINITION_EXCHANGE, v, slice_str(predeclared[i].name))->type =
-            predeclared[i].type;
+    for (size_t i = 0; i < PREDECLARED_EXCHANGES; i++) {
+        const struct predeclared_exchange *x = &predeclared_exchanges[i];
+        if (x->name[0] != '\0') /* the default exchange has no bindings that are stored */
+            add_named(m, 0, DEFINITION_EXCHANGE, v, slice_str(x->name))->type = x->type;
+    }
     m->n_vhosts++;
     return NULL;
 }
