@@ -386,6 +386,8 @@ finish(struct store_writer *w, struct entry_list *entries, enum store_status sta
     w->has_failed |= status == STORE_FAILED;
     clock_gettime(CLOCK_MONOTONIC, &w->since);
     pthread_cond_broadcast(&w->done);
+    /* The thread sleeps without a limit while somebody else writes: what was put back is its work. */
+    pthread_cond_signal(&w->work);
 }
 
 static uint64_t
