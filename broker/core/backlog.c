@@ -94,8 +94,9 @@ backlog_return(struct backlog *b, const struct entry *e)
     b->resident += backlog_cost(e->message);
 }
 
+/* Takes the top of the heap. */
 static void
-pop_returned(struct backlog *b, struct entry *e_r)
+pop_heap(struct backlog *b, struct entry *e_r)
 {
     struct entry *h = b->returned;
     size_t n = --b->n_returned, pos = 0;
@@ -160,16 +161,27 @@ pop_listed(struct backlog *b, struct entry *e_r)
 }
 
 bool
+backlog_pop_returned(struct backlog *b, struct entry *e_r)
+{
+    if (b->n_returned == 0)
+        return false;
+    pop_heap(b, e_r);
+    b->count--;
+    b->bytes -= e_r->message->body_len;
+    b->resident -= backlog_cost(e_r->message);
+    return true;
+}
+
+bool
 backlog_pop(struct backlog *b, struct entry *e_r)
 {
     uint64_t cost;
 
-    if (b->n_returned != 0) {
-        pop_returned(b, e_r);
-        cost = backlog_cost(e_r->message);
-    } else if ((cost = pop_listed(b, e_r)) == 0) {
+    if (b->n_returned != 0)
+        return !backlog_begins_with_stub(b) && backlog_pop_returned(b, e_r);
+    cost = pop_listed(b, e_r);
+    if (cost == 0)
         return false;
-    }
     b->count--;
     b->bytes -= e_r->message->body_len;
     b->resident -= cost;

@@ -78,8 +78,18 @@ void backlog_push(struct backlog *b, struct message *m, uint64_t seq, struct chu
 /* Puts an entry back to its place. */
 void backlog_return(struct backlog *b, const struct entry *e);
 
-/* Takes the first entry; false when there is none, or when it is paged out. */
+/* Takes the first entry; false when there is none, or when it is out of memory. */
 bool backlog_pop(struct backlog *b, struct entry *e_r);
+
+/* Takes the first of the returned entries, whether its message is there or a stub. */
+bool backlog_pop_returned(struct backlog *b, struct entry *e_r);
+
+/* True when the first entry is one that has come back, and a stub. */
+static inline bool
+backlog_begins_with_stub(const struct backlog *b)
+{
+    return b->n_returned != 0 && b->returned[0].message->is_stub;
+}
 
 /* True when backlog_pop() will find one. */
 static inline bool
@@ -87,7 +97,9 @@ backlog_has_resident(const struct backlog *b)
 {
     const struct block *bl = TAILQ_FIRST(&b->blocks);
 
-    return b->n_returned != 0 || (bl != NULL && bl->state <= BLOCK_LEAVING);
+    if (b->n_returned != 0)
+        return !b->returned[0].message->is_stub;
+    return bl != NULL && bl->state <= BLOCK_LEAVING;
 }
 
 /* --- blocks --- */
@@ -98,11 +110,13 @@ struct block *block_new(uint64_t first, uint32_t cap, struct chunk *chunk);
 /* Frees a block whose messages have been taken over. */
 void block_free(struct block *bl);
 
-/* What a message costs in memory here, about. */
+/* What a message costs in memory here or unacknowledged, about. */
 static inline uint64_t
 backlog_cost(const struct message *m)
 {
-    return sizeof *m + 3 * sizeof(void *) + m->address_len + m->props_len + m->body_len;
+    uint64_t bytes = m->is_stub ? 0 : m->address_len + m->props_len + m->body_len;
+
+    return sizeof *m + 3 * sizeof(void *) + bytes;
 }
 
 #endif

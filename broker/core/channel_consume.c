@@ -8,6 +8,7 @@
 #include "broker/core/names.h"
 #include "broker/core/paging.h"
 #include "broker/core/queue.h"
+#include "broker/core/stubs.h"
 #include "broker/core/vhost.h"
 
 /* --- qos --- */
@@ -149,6 +150,7 @@ hold(struct channel *ch, uint64_t tag, const struct entry *e, struct queue *q, s
         ch->n_consumed++;
     }
     unacked_push(&ch->unacked, &d);
+    stubs_delivered(ch, &d);
 }
 
 void
@@ -223,6 +225,7 @@ void
 channel_settle(struct channel *ch, const struct delivery *d, enum settlement how)
 {
     d->queue->n_unacked--;
+    stubs_settled(d);
     if (how == SETTLE_REQUEUE)
         queue_requeue(d->queue, d->entry);
     else

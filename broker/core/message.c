@@ -89,13 +89,29 @@ message_new(struct slice address, struct slice props, uint64_t body_len)
     m->props_len = (uint32_t)props.n;
     m->body_len = body_len;
     m->address_len = (uint16_t)address.n;
-    m->persistent = false;
+    m->persistent = m->is_stub = false;
     memcpy(m->bytes, address.p, address.n);
     memcpy(m->bytes + address.n, props.p, props.n);
     /* The undefined flag bits are not passed on: a client might take one for the sign of a further
      * word. */
     m->bytes[address.n + 1] &= (uint8_t)~3U;
     return m;
+}
+
+struct message *
+message_stub(const struct message *m)
+{
+    struct message *stub = allocate(sizeof *stub);
+
+    if (stub == NULL)
+        mem_exhausted(sizeof *stub);
+    stub->refs = 1;
+    stub->props_len = 0;
+    stub->body_len = m->body_len;
+    stub->address_len = 0;
+    stub->persistent = m->persistent;
+    stub->is_stub = true;
+    return stub;
 }
 
 struct slice

@@ -23,6 +23,7 @@ struct message {
     uint16_t address_len;
     uint8_t size_class; /* of its memory, see message.c */
     bool persistent;    /* delivery_mode 2 */
+    bool is_stub;       /* it has given its bytes back, the store has them: see stubs.h */
     uint8_t bytes[];
 };
 
@@ -32,6 +33,9 @@ struct message {
  * size is the publisher's choice.
  */
 MUST_USE struct message *message_new(struct slice address, struct slice props, uint64_t body_len);
+
+/* Stands for a message that is stored: of its bytes it has nothing but the length of the body. */
+MUST_USE struct message *message_stub(const struct message *m);
 
 static inline struct message *
 message_ref(struct message *m)

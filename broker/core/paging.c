@@ -9,6 +9,7 @@
 #include "broker/core/broker.h"
 #include "broker/core/message.h"
 #include "broker/core/queue.h"
+#include "broker/core/stubs.h"
 #include "broker/core/vhost.h"
 #include "protocol/props.h"
 
@@ -40,8 +41,8 @@ broker_of(const struct queue *q)
     return q->vhost->broker;
 }
 
-static uint64_t
-budget(const struct queue *q)
+uint64_t
+paging_budget(const struct queue *q)
 {
     uint64_t own = broker_of(q)->settings->queue_memory_max, share = broker_of(q)->pager.budget;
 
@@ -51,7 +52,7 @@ budget(const struct queue *q)
 static uint64_t
 step(const struct queue *q)
 {
-    uint64_t half = budget(q) / 2;
+    uint64_t half = paging_budget(q) / 2;
 
     return half < PAGING_STEP ? half : PAGING_STEP;
 }
@@ -311,7 +312,7 @@ first_leaver(struct queue *q)
     }
     TAILQ_FOREACH (bl, &q->ready.blocks, link) {
         front += bl->cost;
-        if (front >= budget(q) / 2)
+        if (front >= paging_budget(q) / 2)
             return TAILQ_NEXT(bl, link);
     }
     return NULL;
@@ -408,7 +409,8 @@ leave(struct queue *q, struct block *first)
         return merge(q, first);
     if (is_whole(first, &run))
         replace_by_paged(q, first, run.last);
-    else if (c == NULL && run.cost < CHUNK_FULL && run.cost < budget(q) / 2 && next->chunk == NULL)
+    else if (c == NULL && run.cost < CHUNK_FULL && run.cost < paging_budget(q) / 2 &&
+             next->chunk == NULL)
         return NULL; /* it will be more */
     else
         page_out(q, first, &run);
@@ -419,7 +421,7 @@ leave(struct queue *q, struct block *first)
 static void
 shrink(struct queue *q)
 {
-    if (q->ready.resident <= budget(q) || broker_of(q)->journal.store == NULL || q->deleted)
+    if (q->ready.resident <= paging_budget(q) || broker_of(q)->journal.store == NULL || q->deleted)
         return;
     for (struct block *bl = first_leaver(q); bl != NULL;)
         bl = leave(q, bl);
@@ -502,9 +504,8 @@ paging_leave(struct queue *q)
 
 /* --- in --- */
 
-/* A message as it was stored; NULL when there is no memory for it. */
-static struct message *
-message_from(const struct store_record *r)
+struct message *
+paging_message(const struct store_record *r)
 {
     struct slice address = slice_of(r->bytes, r->address_len);
     struct slice props = slice_of(r->bytes + r->address_len, r->props_len);
@@ -534,7 +535,7 @@ put_record(struct block *to, const struct block *from, const struct store_load *
     if (seq < to->first || seq - to->first >= to->end ||
         (!from->in_paging_space && chunk_is_dead(from->chunk, r->offset)))
         return;
-    if (r->bytes == NULL || (m = message_from(r)) == NULL)
+    if (r->bytes == NULL || (m = paging_message(r)) == NULL)
         return;
     to->slots[seq - to->first] = m;
     to->count++;
@@ -567,8 +568,8 @@ settle_lost(struct queue *q, const struct block *from, const struct block *to,
     }
 }
 
-static void
-report_lost(const struct queue *q, uint32_t lost, uint32_t of, enum store_status status)
+void
+paging_report_lost(const struct queue *q, uint32_t lost, uint32_t of, enum store_status status)
 {
     static const char *const reasons[] = {
         [STORE_OK] = "damaged",
@@ -597,7 +598,7 @@ loaded_block(struct queue *q, struct block *from, const struct store_load *ld)
     for (uint32_t i = 0; i < ld->n_records; i++)
         put_record(to, from, ld, &ld->records[i], &bytes);
     if (to->count < from->count) {
-        report_lost(q, from->count - to->count, from->count, ld->status);
+        paging_report_lost(q, from->count - to->count, from->count, ld->status);
         settle_lost(q, from, to, ld);
         b->count -= from->count - to->count;
         b->bytes -= absent(from)->bytes - bytes;
@@ -658,11 +659,14 @@ void
 paging_read_ahead(struct queue *q)
 {
     struct backlog *b = &q->ready;
-    uint64_t ahead = b->front + q->loading_cost, enough = budget(q) / 2;
+    uint64_t ahead = b->front + q->loading_cost, enough = paging_budget(q) / 2;
     struct block *bl;
 
-    if (b->n_paged == 0 || ahead >= enough || q->n_loading > LOADS_MAX / 2 ||
-        broker_of(q)->journal.store == NULL)
+    if (broker_of(q)->journal.store == NULL)
+        return;
+    if (backlog_begins_with_stub(b))
+        stubs_load(q);
+    if (b->n_paged == 0 || ahead >= enough || q->n_loading > LOADS_MAX / 2)
         return;
     TAILQ_FOREACH (bl, &b->blocks, link) {
         if (bl->state != BLOCK_PAGED)

@@ -5,8 +5,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/mem.h"
+#include "storage/store.h"
+
 struct block;
 struct chunk;
+struct message;
 struct queue;
 
 /*
@@ -22,6 +26,7 @@ struct pager {
     uint64_t n_heavy;
     uint64_t memory; /* that they took when each was looked at last */
     uint64_t behind; /* bytes on their way to the paging space */
+    uint64_t unacked; /* memory of messages that wait for their acknowledgement: see stubs.h */
     uint64_t budget; /* of each, while they are too many for all to have their own */
 };
 
@@ -61,6 +66,16 @@ void paging_forget(struct queue *q, struct block *bl);
 /* The queue has what is live of this chunk, out of memory. In the order of the chunks, at recovery.
  */
 void paging_recovered(struct queue *q, struct chunk *c);
+
+/* Bytes of ready messages that the queue may have in memory now. */
+uint64_t paging_budget(const struct queue *q);
+
+/* A message as it was stored; NULL when there is no memory for it. */
+MUST_USE struct message *paging_message(const struct store_record *r);
+
+/* Logs that messages of the queue are lost, which the store could not bring back. */
+void paging_report_lost(const struct queue *q, uint32_t lost, uint32_t of,
+                        enum store_status status);
 
 /* Bytes of the bodies that a block which is out has in its chunk. */
 uint64_t paging_stored_bytes(struct block *bl);

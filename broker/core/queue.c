@@ -9,6 +9,7 @@
 #include "broker/core/definitions.h"
 #include "broker/core/message.h"
 #include "broker/core/paging.h"
+#include "broker/core/stubs.h"
 #include "broker/core/vhost.h"
 
 /* Ids in the paging space of queues that have none in the store. */
@@ -176,6 +177,7 @@ queue_requeue(struct queue *q, struct entry e)
         return;
     }
     e.redelivered = true;
+    stubs_requeue(q, &e);
     backlog_return(&q->ready, &e);
     queue_schedule(q);
 }
@@ -306,7 +308,7 @@ queue_dispatch(struct queue *q, unsigned max)
             queue_line_up(q, c);
         }
     }
-    if (q->ready.n_paged != 0 && !TAILQ_EMPTY(&q->ready_consumers))
+    if (!TAILQ_EMPTY(&q->ready_consumers))
         paging_read_ahead(q);
     return n;
 }

@@ -56,6 +56,8 @@ struct queue {
     TAILQ_ENTRY(queue) pager_link;
     struct get_list gets; /* basic.gets that wait for the first message to come back */
     uint64_t n_unacked;
+    uint64_t unacked_memory;     /* that those take, about */
+    struct stub_load *stub_load; /* what brings the first of those that came back; or NULL */
     uint32_t n_consumers;
     struct consumer_list ready_consumers; /* by falling priority, round robin inside one */
     struct consumer_list blocked_consumers;
@@ -122,7 +124,7 @@ void queue_requeue(struct queue *q, struct entry e);
 /* Drops all ready messages; the memory and what is stored go by and by. */
 void queue_purge(struct queue *q);
 
-/* What was paged out has come back: consumers and basic.gets go on. */
+/* What was out of memory has come back: consumers and basic.gets go on. */
 void queue_loaded(struct queue *q);
 
 /* Stops waiting for a message. */

@@ -41,15 +41,16 @@ unacked_push(struct unacked *u, const struct delivery *d)
     u->live++;
 }
 
-/* The slot with this tag, or NULL: tags ascend, and usually without gaps. */
-static struct delivery *
-find(const struct unacked *u, uint64_t tag)
+/* The first slot with this tag or a larger one, or u->used: tags ascend, and usually without gaps.
+ */
+static size_t
+lower_bound(const struct unacked *u, uint64_t tag)
 {
-    if (u->used == 0 || tag < slot(u, 0)->tag)
-        return NULL;
+    if (u->used == 0 || tag <= slot(u, 0)->tag)
+        return 0;
     uint64_t guess = tag - slot(u, 0)->tag;
     if (guess < u->used && slot(u, guess)->tag == tag)
-        return slot(u, guess);
+        return guess;
     size_t lo = 0, hi = u->used;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
@@ -58,7 +59,16 @@ find(const struct unacked *u, uint64_t tag)
         else
             hi = mid;
     }
-    return lo < u->used && slot(u, lo)->tag == tag ? slot(u, lo) : NULL;
+    return lo;
+}
+
+/* The slot with this tag, or NULL. */
+static struct delivery *
+find(const struct unacked *u, uint64_t tag)
+{
+    size_t i = lower_bound(u, tag);
+
+    return i < u->used && slot(u, i)->tag == tag ? slot(u, i) : NULL;
 }
 
 static void
@@ -102,6 +112,17 @@ unacked_take_first(struct unacked *u, uint64_t tag, struct delivery *d_r)
         return false;
     take(u, slot(u, 0), d_r);
     return true;
+}
+
+struct delivery *
+unacked_next(struct unacked *u)
+{
+    for (size_t i = lower_bound(u, u->seen + 1); i < u->used; i++) {
+        if (slot(u, i)->entry.message != NULL)
+            return slot(u, i);
+        u->seen = slot(u, i)->tag;
+    }
+    return NULL;
 }
 
 static int

@@ -27,6 +27,7 @@ struct unacked {
     struct delivery *slots;
     size_t head, used, cap; /* used: slots from head on, holes included */
     size_t live;
+    uint64_t seen; /* unacked_next() goes on behind this tag */
 };
 
 /* Adds a delivery, whose tag is larger than all before. Takes over its references. */
@@ -41,6 +42,9 @@ bool unacked_take(struct unacked *u, uint64_t tag, struct delivery *d_r);
 
 /* Takes the oldest delivery if its tag is at most `tag`. */
 bool unacked_take_first(struct unacked *u, uint64_t tag, struct delivery *d_r);
+
+/* The first delivery with a tag above u->seen, NULL when there is none: for looking at each once. */
+struct delivery *unacked_next(struct unacked *u);
 
 /* Puts deliveries that were taken back to their places (a transaction's rollback). */
 void unacked_restore(struct unacked *u, const struct delivery *ds, size_t n);

@@ -308,6 +308,7 @@ check_drained(struct fake *f, const char *queue)
     ck_assert_uint_eq(q->n_loading, 0);
     ck_assert_uint_eq(q->loading_cost, 0);
     ck_assert_uint_eq(q->n_unacked, 0);
+    ck_assert_uint_eq(q->unacked_memory, 0);
     ck_assert(TAILQ_EMPTY(&q->chunks));
     ck_assert_uint_eq(q->n_purged, 0);
 }

@@ -415,6 +415,284 @@ START_TEST(test_purge_and_open_chunk)
 }
 END_TEST
 
+/* --- what has been delivered and is not acknowledged --- */
+
+/* A consumer takes everything, and acknowledges nothing; returns the tag of the last delivery. */
+static uint64_t
+take_all(struct fake_peer *peer, unsigned n, bool redelivered)
+{
+    struct fake_content content;
+    uint64_t tag = 0;
+
+    FAKE_SEND(peer, 1, basic, consume, .queue = S("q"), .consumer_tag = S("c"));
+    fake_run(&fake);
+    expect(peer, 1, AMQP_basic_consume_ok);
+    for (unsigned i = 0; i < n; i++) {
+        const struct amqp_basic_deliver *d = &expect(peer, 1, AMQP_basic_deliver)->basic_deliver;
+        tag = d->delivery_tag;
+        ck_assert_int_eq(d->redelivered, redelivered);
+        ck_assert(fake_read_content(peer, 1, &content));
+        ck_assert_slice_eq(content.body, body(i));
+    }
+    expect_nothing(peer);
+    ck_assert_uint_eq(queue()->n_unacked, n);
+    ck_assert_uint_eq(queue()->ready.count, 0);
+    return tag;
+}
+
+/* Memory of what is unacknowledged: the budget, what is being stored, and a stub for each. */
+#define UNACKED_MAX(n) (BUDGET + 60 * BODY + (n) * sizeof(struct message) * 2)
+
+static void
+check_settled(void)
+{
+    fake_advance(&fake, 1000);
+    check_queues(&fake);
+    check_drained(&fake, "q");
+    ck_assert_uint_eq(fake.broker->pager.unacked, 0);
+    ck_assert_uint_eq(count_stored(&fake).chunks, 0);
+}
+
+/* Delivered before they are stored, or from the store; acknowledged, they leave nothing. */
+START_TEST(test_unacked)
+{
+    bool is_there_first = _i == 1;
+    uint64_t tag;
+
+    if (is_there_first)
+        CALL(other, 1, basic, consume, .queue = S("q"), .consumer_tag = S("early"));
+    fill(PERSISTENT, 0, 2000);
+    if (is_there_first) {
+        fake_read_all(other);
+        tag = 2000;
+    } else {
+        tag = take_all(other, 2000, false);
+    }
+    ck_assert_uint_eq(queue()->n_unacked, 2000);
+    ck_assert_uint_le(queue()->unacked_memory, UNACKED_MAX(2000));
+    CAST(other, 1, basic, ack, .delivery_tag = tag, .multiple = true);
+    check_settled();
+}
+END_TEST
+
+/* What is not stored stays. */
+START_TEST(test_unacked_transient)
+{
+    fill(TRANSIENT, 0, 500);
+    uint64_t tag = take_all(other, 500, false);
+    ck_assert_uint_ge(queue()->unacked_memory, 500 * BODY);
+    CAST(other, 1, basic, ack, .delivery_tag = tag, .multiple = true);
+    check_settled();
+}
+END_TEST
+
+/* A queue may have much for itself, but all have not. */
+START_TEST(test_unacked_of_all)
+{
+    fake.settings.queue_memory_max = UINT64_MAX;
+    fake.settings.messages_memory_max = BUDGET;
+    fill(PERSISTENT, 0, 2000);
+    uint64_t tag = take_all(other, 2000, false);
+    ck_assert_uint_le(fake.broker->pager.unacked, UNACKED_MAX(2000));
+    CAST(other, 1, basic, ack, .delivery_tag = tag, .multiple = true);
+    check_settled();
+}
+END_TEST
+
+/* Whoever took it all goes: it comes back in its order, and out of the store again. */
+START_TEST(test_unacked_comes_back)
+{
+    fill((enum kind)_i, 0, 2000);
+    take_all(other, 2000, false);
+    fake_cut(other);
+    fake_run(&fake);
+    check_queues(&fake);
+    if (_i == PERSISTENT)
+        ck_assert_uint_le(queue()->ready.resident, RESIDENT_MAX);
+    other = client_open(&fake);
+    uint64_t tag = take_all(other, 2000, true);
+    ck_assert_uint_eq(queue()->unacked_memory <= UNACKED_MAX(2000), _i == PERSISTENT);
+    CAST(other, 1, basic, ack, .delivery_tag = tag, .multiple = true);
+    check_settled();
+}
+END_TEST
+
+/* One by one, from the end; every third is acknowledged instead. */
+START_TEST(test_unacked_some_come_back)
+{
+    fill((enum kind)_i, 0, 1500);
+    uint64_t last = take_all(other, 1500, false);
+    CALL(other, 1, basic, cancel, .consumer_tag = S("c"));
+    for (unsigned i = 1500; i-- != 0;) {
+        uint64_t tag = last - 1499 + i;
+        if (i % 3 == 0)
+            CAST(other, 1, basic, ack, .delivery_tag = tag);
+        else
+            CAST(other, 1, basic, nack, .delivery_tag = tag, .requeue = true);
+    }
+    check_queues(&fake);
+    ck_assert_uint_eq(queue()->ready.count, 1000);
+    for (unsigned i = 0; i < 1500; i++) {
+        if (i % 3 == 0)
+            continue;
+        FAKE_SEND(p, 1, basic, get, .queue = S("q"), .no_ack = true);
+        fake_run(&fake);
+        read_one(p, i, true);
+    }
+    check_settled();
+}
+END_TEST
+
+/* A transaction that is rolled back has settled nothing. */
+START_TEST(test_unacked_in_tx)
+{
+    CALL(other, 1, tx, select, );
+    fill(PERSISTENT, 0, 500);
+    uint64_t tag = take_all(other, 500, false);
+    CAST(other, 1, basic, ack, .delivery_tag = tag - 100, .multiple = true);
+    CALL(other, 1, tx, rollback, );
+    CAST(other, 1, basic, nack, .delivery_tag = tag, .multiple = true);
+    CALL(other, 1, tx, rollback, );
+    fake_cut(other);
+    fake_run(&fake);
+    other = client_open(&fake);
+    tag = take_all(other, 500, true);
+    CAST(other, 1, basic, ack, .delivery_tag = tag, .multiple = true);
+    check_settled();
+}
+END_TEST
+
+/* The first messages are on their way back from the store, and wanted. */
+static void
+wait_for_stubs(void)
+{
+    fill(PERSISTENT, 0, 500);
+    take_all(other, 500, false);
+    fake_cut(other);
+    fake_run(&fake);
+    fake.store_is_held = true;
+    FAKE_SEND(p, 1, basic, get, .queue = S("q"), .no_ack = true);
+    fake_run(&fake);
+    expect_nothing(p);
+    ck_assert_ptr_nonnull(queue()->stub_load);
+    other = client_open(&fake);
+}
+
+START_TEST(test_stubs_load)
+{
+    wait_for_stubs();
+    let_go();
+    read_one(p, 0, true);
+}
+END_TEST
+
+START_TEST(test_stubs_load_and_purge)
+{
+    wait_for_stubs();
+    FAKE_SEND(other, 1, queue, purge, .queue = S("q"));
+    fake_run(&fake);
+    let_go();
+    ck_assert_uint_eq(expect(other, 1, AMQP_queue_purge_ok)->queue_purge_ok.message_count, 500);
+    expect(p, 1, AMQP_basic_get_empty);
+    check_settled();
+}
+END_TEST
+
+START_TEST(test_stubs_load_and_delete)
+{
+    wait_for_stubs();
+    FAKE_SEND(other, 1, queue, delete, .queue = S("q"));
+    fake_run(&fake);
+    let_go();
+    ck_assert_uint_eq(expect(other, 1, AMQP_queue_delete_ok)->queue_delete_ok.message_count, 500);
+    expect(p, 1, AMQP_basic_get_empty);
+    fake_advance(&fake, 1000);
+    ck_assert_uint_eq(count_stored(&fake).chunks, 0);
+}
+END_TEST
+
+/* The queue goes; what is out of it may still be settled, either way. */
+START_TEST(test_unacked_of_deleted)
+{
+    fill(PERSISTENT, 0, 500);
+    uint64_t tag = take_all(other, 500, false);
+    CALL(p, 1, queue, delete, .queue = S("q"));
+    fake_read_all(other);
+    if (_i == 0)
+        CAST(other, 1, basic, ack, .delivery_tag = tag, .multiple = true);
+    else
+        fake_cut(other);
+    fake_advance(&fake, 1000);
+    ck_assert_uint_eq(fake.broker->pager.unacked, 0);
+    ck_assert_uint_eq(count_stored(&fake).chunks, 0);
+}
+END_TEST
+
+/* A large body that two queues share. */
+START_TEST(test_unacked_shared)
+{
+    static uint8_t large[3 * JOURNAL_SHARED_MIN];
+
+    fake.settings.queue_memory_max = sizeof large;
+    declare_exchange(p, "fan", "fanout");
+    declare_durable(p, "other");
+    CALL(p, 1, queue, bind, .queue = S("q"), .exchange = S("fan"));
+    CALL(p, 1, queue, bind, .queue = S("other"), .exchange = S("fan"));
+    for (unsigned i = 0; i < 20; i++) {
+        memset(large, (int)i, sizeof large);
+        send_publish(p, 1, "fan", "", false, persistent, slice_of(large, sizeof large));
+        fake_run(&fake);
+    }
+    FAKE_SEND(other, 1, basic, consume, .queue = S("q"), .consumer_tag = S("c"));
+    fake_run(&fake);
+    fake_read_all(other);
+    ck_assert_uint_eq(queue()->n_unacked, 20);
+    ck_assert_uint_le(queue()->unacked_memory, 3 * sizeof large);
+    CALL(p, 1, queue, delete, .queue = S("other"));
+    fake_cut(other);
+    for (unsigned i = 0; i < 20; i++) {
+        struct fake_content content;
+        FAKE_SEND(p, 1, basic, get, .queue = S("q"), .no_ack = true);
+        fake_run(&fake);
+        expect(p, 1, AMQP_basic_get_ok);
+        ck_assert(fake_read_content(p, 1, &content));
+        memset(large, (int)i, sizeof large);
+        ck_assert_slice_eq(content.body, slice_of(large, sizeof large));
+    }
+    check_settled();
+    ck_assert_uint_eq(count_stored(&fake).shared, 0);
+}
+END_TEST
+
+/* What cannot be read is not served, and is not taken out of the store. */
+START_TEST(test_stubs_unreadable)
+{
+    const struct chunk *c;
+    unsigned live = 0;
+
+    fake_fini(&fake);
+    fake_init_durable(&fake, "read:12+:EIO");
+    fake.settings.queue_memory_max = BUDGET;
+    p = client_open(&fake);
+    other = client_open(&fake);
+    declare_durable(p, "q");
+    fill(PERSISTENT, 0, 60);
+    take_all(other, 60, false);
+    fill(PERSISTENT, 60, 500);
+    fake_cut(other);
+    fake_run(&fake);
+    check_queues(&fake);
+    FAKE_SEND(p, 1, basic, get, .queue = S("q"));
+    fake_run(&fake);
+    fake_read_all(p);
+    check_queues(&fake);
+    ck_assert_uint_lt(queue()->ready.count, 500);
+    TAILQ_FOREACH (c, &queue()->chunks, queue_link)
+        live += c->live;
+    ck_assert_uint_eq(live, 500);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -438,6 +716,18 @@ main(void)
     tcase_add_loop_test(tc, test_get_waits_and_queue_goes, 0, 2);
     tcase_add_loop_test(tc, test_trailing_hole, 0, 2);
     tcase_add_test(tc, test_purge_and_open_chunk);
+    tcase_add_loop_test(tc, test_unacked, 0, 2);
+    tcase_add_test(tc, test_unacked_transient);
+    tcase_add_test(tc, test_unacked_of_all);
+    tcase_add_loop_test(tc, test_unacked_comes_back, 0, 3);
+    tcase_add_loop_test(tc, test_unacked_some_come_back, 0, 3);
+    tcase_add_test(tc, test_unacked_in_tx);
+    tcase_add_test(tc, test_stubs_load);
+    tcase_add_test(tc, test_stubs_load_and_purge);
+    tcase_add_test(tc, test_stubs_load_and_delete);
+    tcase_add_loop_test(tc, test_unacked_of_deleted, 0, 2);
+    tcase_add_test(tc, test_unacked_shared);
+    tcase_add_test(tc, test_stubs_unreadable);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

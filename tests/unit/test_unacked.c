@@ -240,6 +240,41 @@ START_TEST(test_model)
 }
 END_TEST
 
+/* Each is looked at once, in order, wherever holes are and whatever is moved. */
+START_TEST(test_next)
+{
+    struct unacked u = {0};
+    struct delivery d;
+    uint64_t tag = 0;
+
+    ck_assert_ptr_null(unacked_next(&u));
+    for (uint64_t i = 0; i < 200; i++) {
+        push(&u, tag += 1 + i % 3);
+        if (i % 2 == 0) {
+            struct delivery *next = unacked_next(&u);
+            ck_assert_ptr_nonnull(next);
+            ck_assert_ptr_eq(next, unacked_next(&u));
+            ck_assert_uint_gt(next->tag, u.seen);
+            u.seen = next->tag;
+        }
+        if (i % 5 == 4)
+            ck_assert(unacked_take_first(&u, UINT64_MAX, &d));
+        if (i % 7 == 6)
+            ck_assert(unacked_take(&u, tag, &d));
+    }
+    while (unacked_next(&u) != NULL) {
+        ck_assert_uint_gt(unacked_next(&u)->tag, u.seen);
+        u.seen = unacked_next(&u)->tag;
+    }
+    while (unacked_take_first(&u, UINT64_MAX, &d))
+        ck_assert_uint_le(d.tag, u.seen);
+    push(&u, tag + 1);
+    ck_assert_uint_eq(unacked_next(&u)->tag, tag + 1);
+    unacked_take_first(&u, UINT64_MAX, &d);
+    unacked_fini(&u);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -252,6 +287,7 @@ main(void)
     tcase_add_test(tc, test_held_delivery_costs_nothing);
     tcase_add_test(tc, test_gives_memory_back);
     tcase_add_loop_test(tc, test_model, 0, 4);
+    tcase_add_test(tc, test_next);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

@@ -557,6 +557,36 @@ def test_consumed_to_the_end(store):
     assert redelivered == [True] * 100 + [False] * 1900
 
 
+def take_without_acks(ch, queue, bodies, redelivered):
+    """All of them, by a consumer that has no limit."""
+    ch.consume(queue)
+    for body in bodies:
+        got = ch.deliver()
+        assert (got.body, got.redelivered) == (body, redelivered)
+
+
+def test_unacknowledged_ones_leave_memory(broker, end):
+    """And come back in their places, from the disk, whether their consumer goes or the broker."""
+    store = Store(broker({"coney.queue_memory_max": 65536}), end)
+    ch = store.open()
+    ch.queue("q", durable=True, exclusive=False)
+    bodies = [b"%d " % i * 1000 for i in range(600)]
+    for at in range(0, 600, 100):
+        fill(ch, "q", *bodies[at:at + 100])
+    idle = store.coneyd.open().channel()
+    take_without_acks(idle, "q", bodies, False)
+    idle.conn.close()
+    assert ch.counts("q") == (600, 0)
+    taker = store.coneyd.open().channel()
+    take_without_acks(taker, "q", bodies, True)
+    for tag in 600, 300, 301, 1:
+        taker.send("basic.nack", delivery_tag=tag, requeue=True)
+    assert set(taker.deliveries(4)) == {bodies[599], bodies[299], bodies[300], bodies[0]}
+    write_lazy_state(ch.conn)
+    ch = store.restart()
+    assert take(ch, "q") == [(body, True) for body in bodies]
+
+
 # --- confirms and transactions ---
 
 
