@@ -391,7 +391,10 @@ connection_loss(void)
     t_equal_int("shutdown", shutdown(amqp_get_sockfd(conn), SHUT_RDWR), 0);
     reply = amqp_consume_message(conn, &envelope, &limit, 0);
     t_equal_int("response type", reply.reply_type, AMQP_RESPONSE_LIBRARY_EXCEPTION);
-    t_equal_int("library error", reply.library_error, AMQP_STATUS_CONNECTION_CLOSED);
+    /* The end of the stream, or the broker's reset, as RabbitMQ has it, if that is here already. */
+    t_check(reply.library_error == AMQP_STATUS_CONNECTION_CLOSED ||
+                reply.library_error == AMQP_STATUS_SOCKET_ERROR,
+            "the library says that the connection is lost");
     amqp_destroy_connection(conn);
     expect_redelivery(queue);
 }
