@@ -10,7 +10,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,10 +101,12 @@ answer(int epoll, size_t in, size_t out, double until)
 }
 
 static _Noreturn void
-serve(int listener, int connections)
+serve(int listener, int connections, double time)
 {
     int epoll = epoll_create1(0);
 
+    /* Whatever becomes of the client. */
+    alarm((unsigned)time + 60);
     for (int i = 0; i < connections; i++)
         watch(epoll, accept(listener, NULL, NULL));
     answer(epoll, REQUEST, REPLY, seconds() + 1e9);
@@ -135,7 +136,7 @@ main(int argc, char **argv)
     if (child < 0)
         fail("fork");
     if (child == 0)
-        serve(listener, connections);
+        serve(listener, connections, time);
     for (int i = 0; i < connections; i++) {
         fds[i] = socket(AF_INET, SOCK_STREAM, 0);
         if (connect(fds[i], (struct sockaddr *)&address, sizeof address) != 0)

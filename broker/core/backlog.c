@@ -160,16 +160,19 @@ pop_listed(struct backlog *b, struct entry *e_r)
     return cost;
 }
 
-bool
+static void
+uncount(struct backlog *b, const struct entry *e, uint64_t cost)
+{
+    b->count--;
+    b->bytes -= e->message->body_len;
+    b->resident -= cost;
+}
+
+void
 backlog_pop_returned(struct backlog *b, struct entry *e_r)
 {
-    if (b->n_returned == 0)
-        return false;
     pop_heap(b, e_r);
-    b->count--;
-    b->bytes -= e_r->message->body_len;
-    b->resident -= backlog_cost(e_r->message);
-    return true;
+    uncount(b, e_r, backlog_cost(e_r->message));
 }
 
 bool
@@ -177,13 +180,15 @@ backlog_pop(struct backlog *b, struct entry *e_r)
 {
     uint64_t cost;
 
-    if (b->n_returned != 0)
-        return !backlog_begins_with_stub(b) && backlog_pop_returned(b, e_r);
+    if (backlog_begins_with_stub(b))
+        return false;
+    if (b->n_returned != 0) {
+        backlog_pop_returned(b, e_r);
+        return true;
+    }
     cost = pop_listed(b, e_r);
     if (cost == 0)
         return false;
-    b->count--;
-    b->bytes -= e_r->message->body_len;
-    b->resident -= cost;
+    uncount(b, e_r, cost);
     return true;
 }

@@ -81,8 +81,9 @@ void backlog_return(struct backlog *b, const struct entry *e);
 /* Takes the first entry; false when there is none, or when it is out of memory. */
 bool backlog_pop(struct backlog *b, struct entry *e_r);
 
-/* Takes the first of the returned entries, whether its message is there or a stub. */
-bool backlog_pop_returned(struct backlog *b, struct entry *e_r);
+/* Takes the first of the returned entries, of which there is one, whether its message is there or a
+ * stub. */
+void backlog_pop_returned(struct backlog *b, struct entry *e_r);
 
 /* True when the first entry is one that has come back, and a stub. */
 static inline bool
@@ -98,7 +99,7 @@ backlog_has_resident(const struct backlog *b)
     const struct block *bl = TAILQ_FIRST(&b->blocks);
 
     if (b->n_returned != 0)
-        return !b->returned[0].message->is_stub;
+        return !backlog_begins_with_stub(b);
     return bl != NULL && bl->state <= BLOCK_LEAVING;
 }
 
